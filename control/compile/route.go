@@ -1,0 +1,305 @@
+package compile
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/yumen-io/yumen/control/config"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/filters"
+	"github.com/yumen-io/yumen/filters/headers"
+	"github.com/yumen-io/yumen/filters/rewrite"
+	"github.com/yumen-io/yumen/gateway"
+	"github.com/yumen-io/yumen/policy/retry"
+)
+
+func (c *compiler) compileRoutes() {
+	for i := range c.doc.Filters { // those that no route uses, too
+		c.filter(&c.doc.Filters[i], at{})
+	}
+	s := c.compileTable()
+	plans := make([]RoutePlan, len(c.doc.Routes))
+	for i := range plans {
+		c.compileRoute(i, &plans[i])
+	}
+	c.plan.Routes = make([]*RoutePlan, len(s.of))
+	for i, r := range s.of {
+		c.plan.Routes[i] = &plans[r]
+	}
+}
+
+func (c *compiler) compileRoute(i int, p *RoutePlan) {
+	said := &c.doc.Routes[i]
+	p.Name, p.Cluster, p.said = said.Name, -1, said
+	p.Route.Name = said.Name
+	c.checkEncodedSlash(i)
+	c.checkBraces(i)
+	c.compileFilters(i, p)
+	switch {
+	case said.Respond != nil:
+		p.Route.Respond = respond(said.Respond)
+	case said.Redirect != nil:
+		to, cause, fix := parseTarget(said.Redirect.To, c.plan.Path)
+		if cause == "" {
+			cause, fix = missingParams(paramsOf(to), said)
+		}
+		if cause != "" {
+			c.fail(c.inRoute(i, "redirect.to", said.Redirect.Pos), cause, fix)
+		}
+		p.Route.Redirect = &gateway.Redirect{Status: said.Redirect.Status, To: templateOf(to)}
+	default:
+		c.compileProxy(i, p)
+	}
+}
+
+// checkEncodedSlash points at a pattern that no request gets as far as: what it asks for is refused or decoded before.
+func (c *compiler) checkEncodedSlash(i int) {
+	text := &c.doc.Routes[i].Match.Path
+	upper := strings.ToUpper(text.Value)
+	policy := c.plan.Path.EncodedSlash
+	slash, backslash := strings.Contains(upper, "%2F"), strings.Contains(upper, "%5C")
+	if !slash && !backslash || policy == message.KeepEncodedSlash {
+		return
+	}
+	where := c.inMatch(i, "path", text.Pos)
+	if slash && policy == message.DecodeEncodedSlash {
+		c.warn(where, fmt.Sprintf("no request has the path %q: encoded slashes are decoded before", text.Value), "write a slash")
+		return
+	}
+	c.warn(where, fmt.Sprintf("no request has the path %q: one with an encoded slash or backslash is refused before", text.Value),
+		"let them through with path: {encoded_slash: keep}, at the top of the document")
+}
+
+// checkBraces points at parameters in the spelling of others, which are text here that hardly a client sends.
+func (c *compiler) checkBraces(i int) {
+	text := &c.doc.Routes[i].Match.Path
+	for segment := range strings.SplitSeq(text.Value, "/") {
+		inner, ok := strings.CutPrefix(segment, "{")
+		if !ok {
+			inner, ok = strings.CutPrefix(segment, "<")
+		}
+		if !ok || !strings.HasSuffix(inner, "}") && !strings.HasSuffix(inner, ">") {
+			continue
+		}
+		name, _, _ := strings.Cut(strings.Trim(inner, "}>*. "), ":")
+		if cause, _ := checkParam(":"+name, true); cause != "" {
+			name = "name"
+		}
+		c.warn(c.inMatch(i, "path", text.Pos), fmt.Sprintf("the segment %q takes only requests with just this text", segment),
+			fmt.Sprintf("write :%s for one segment, or *%s for all that follows", name, name))
+		return
+	}
+}
+
+func respond(said *config.Respond) *gateway.Respond {
+	r := &gateway.Respond{Status: said.Status, Body: []byte(said.Body)}
+	for _, f := range said.Headers {
+		r.Fields = append(r.Fields, gateway.Field{Name: f.Name, Value: f.Value})
+	}
+	return r
+}
+
+// compileProxy is the part of a route that leads to a cluster.
+func (c *compiler) compileProxy(i int, p *RoutePlan) {
+	said := p.said
+	p.Cluster = c.clusters[said.Cluster.Value]
+	p.Route.Retry = c.retryPolicy(i, &said.Retry)
+	p.Route.NonIdempotent = said.Retry.NonIdempotent
+	p.Route.Request = said.Timeouts.Request
+	p.Route.FirstByte = said.Timeouts.FirstByte
+	p.Route.BetweenBytes = said.Timeouts.BetweenBytes
+	p.Route.Key = c.keys[p.Cluster]
+	where := said.Cluster.Pos
+	if said.HashOn != nil {
+		p.Route.Key, where = key(said.HashOn), said.HashOn.Pos
+	}
+	if k := p.Route.Key; k != nil && k.By == gateway.ByPathParam {
+		c.checkKey(i, k.Name, where)
+	}
+}
+
+// checkKey refuses to hash by a parameter that the route's path does not have: all its requests would go by the client's
+// address, which is not what the document says.
+func (c *compiler) checkKey(i int, name string, where config.Pos) {
+	said := &c.doc.Routes[i]
+	has := pathParams(said.Match.Path.Value)
+	if slices.ContainsFunc(has, func(p string) bool { return paramName(p) == name }) {
+		return
+	}
+	if said.HashOn != nil {
+		c.fail(c.inRoute(i, "hash_on.path_param", where), fmt.Sprintf("the path %q has no parameter %q to hash", said.Match.Path.Value, name),
+			orHave(has))
+		return
+	}
+	c.fail(c.inRoute(i, "cluster", where),
+		fmt.Sprintf("cluster %q hashes the path parameter %q, which the path %q does not have", said.Cluster.Value, name, said.Match.Path.Value),
+		"add it to the path, or say hash_on: client_address on the route")
+}
+
+// retryKey is what makes two retry policies equal.
+type retryKey struct {
+	attempts                         int
+	perTry, base, max                time.Duration
+	connect, reset, timeout, anyTime bool
+	statuses                         string
+}
+
+func (c *compiler) retryPolicy(i int, said *config.Retry) *retry.Policy {
+	k := retryKey{attempts: said.Attempts, perTry: said.PerTry, base: said.Backoff.Base, max: said.Backoff.Max,
+		connect: said.On.Connect, reset: said.On.Reset, timeout: said.On.Timeout, anyTime: said.NonIdempotent}
+	if len(said.On.Statuses) > 0 {
+		k.statuses = fmt.Sprint(said.On.Statuses)
+		c.checkStatuses(i, said.On.Statuses)
+	}
+	if p := c.retries[k]; p != nil {
+		return p
+	}
+	// What an upstream says it left alone may always be asked of another.
+	cfg := retry.Config{Attempts: said.Attempts, PerTry: said.PerTry, On: retry.OnRefused, BackoffMax: said.Backoff.Max,
+		BackoffBase: said.Backoff.Base}
+	if cfg.BackoffBase == 0 {
+		cfg.BackoffBase = -1 // none; zero is a default there
+	}
+	for _, on := range []struct {
+		said bool
+		is   retry.Conditions
+	}{{said.On.Connect, retry.OnConnectFailure}, {said.On.Reset, retry.OnReset | retry.OnBadResponse}, {said.On.Timeout, retry.OnTimeout}} {
+		if on.said {
+			cfg.On |= on.is
+		}
+	}
+	for _, r := range said.On.Statuses {
+		for status := r.From; status <= r.To; status++ {
+			cfg.Statuses = append(cfg.Statuses, status)
+		}
+	}
+	p := retry.New(cfg)
+	c.retries[k] = p
+	return p
+}
+
+// checkStatuses refuses to try again what is no failure: the policy would ignore it.
+func (c *compiler) checkStatuses(i int, list []config.StatusRange) {
+	j := slices.IndexFunc(list, func(r config.StatusRange) bool { return r.From < 400 })
+	if j < 0 {
+		return
+	}
+	where := c.inRoute(i, "retry.on", config.Pos{})
+	if slices.Equal(list, c.doc.Defaults.Retry.On.Statuses) {
+		if c.badRetry {
+			return
+		}
+		c.badRetry = true
+		where = at{c.doc.Pos, "defaults.retry.on"}
+	}
+	c.fail(where, fmt.Sprintf("an answer with status %s is no failure, so that it is not tried again", list[j]), "list statuses from 400 to 599")
+}
+
+func (c *compiler) compileFilters(i int, p *RoutePlan) {
+	uses := p.said.Filters
+	if len(uses) == 0 {
+		return
+	}
+	p.filters = make([]*filters.Filter, 0, len(uses))
+	p.Route.Filters = make([]gateway.Hooks, 0, len(uses))
+	for j := range uses {
+		where := c.inRoute(i, "filters["+strconv.Itoa(j)+"]", uses[j].Pos)
+		f := c.filter(uses[j].Filter, where)
+		if f == nil {
+			continue
+		}
+		if cause, fix := missingParams(f.Params, p.said); cause != "" {
+			where.path += "." + f.Hooks.Name
+			c.fail(where, cause, fix)
+		}
+		p.filters, p.Route.Filters = append(p.filters, f), append(p.Route.Filters, f.Hooks)
+	}
+}
+
+// filter compiles a filter, one with a name but once. It returns nil if something is wrong with it.
+func (c *compiler) filter(said *config.Filter, where at) *filters.Filter {
+	if said.Name != "" {
+		if f, known := c.filters[said]; known {
+			return f
+		}
+		where = at{said.Pos, "filters" + member(said.Name)}
+	}
+	f, problems := filters.Compile(filterSpec(said), c.plan.Path)
+	for _, p := range problems {
+		inside := at{where.Pos, where.path + "." + said.Kind}
+		if p.Field != "" {
+			inside.path += "." + p.Field
+		}
+		c.fail(inside, p.Cause, p.Fix)
+	}
+	if said.Name != "" {
+		c.filters[said] = f
+	}
+	return f
+}
+
+// filterSpec translates a filter's settings.
+func filterSpec(said *config.Filter) filters.Spec {
+	switch body := said.Body.(type) {
+	case *config.HeadersFilter:
+		return filters.Spec{Headers: &headers.Spec{Request: changes(&body.Request), Response: changes(&body.Response)}}
+	case *config.RewriteFilter:
+		return filters.Spec{Rewrite: &rewrite.Spec{StripPrefix: body.StripPrefix, Prefix: body.Prefix, Path: body.Path, Host: body.Host}}
+	}
+	panic("compile: no filter " + said.Kind) // the parser lists the same
+}
+
+func changes(said *config.FieldChanges) headers.Changes {
+	convert := func(list []config.Field) []headers.Field {
+		var out []headers.Field
+		for _, f := range list {
+			out = append(out, headers.Field{Name: f.Name, Value: f.Value})
+		}
+		return out
+	}
+	return headers.Changes{Remove: said.Remove, Set: convert(said.Set), Add: convert(said.Add)}
+}
+
+// pathParams are the parameters of a path pattern, as written: ":id", "*rest". A literal that begins with one of these
+// characters has a backslash before it.
+func pathParams(pattern string) []string {
+	var list []string
+	for s := range strings.SplitSeq(pattern, "/") {
+		if s != "" && (s[0] == ':' || s[0] == '*') {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// paramName is the name under which a parameter's value is kept: of a wildcard without a name, "*".
+func paramName(segment string) string {
+	if segment == "*" {
+		return segment
+	}
+	return segment[1:]
+}
+
+// missingParams says which of the parameters needed a route does not have.
+func missingParams(need []string, r *config.Route) (cause, fix string) {
+	if len(need) == 0 {
+		return "", ""
+	}
+	has := pathParams(r.Match.Path.Value)
+	for _, p := range need {
+		if !slices.Contains(has, p) {
+			return fmt.Sprintf("the route's path %q has no parameter %q", r.Match.Path.Value, p), orHave(has)
+		}
+	}
+	return "", ""
+}
+
+func orHave(params []string) string {
+	if len(params) == 0 {
+		return "the path has no parameters; add one, as in /users/:id"
+	}
+	return "it has " + strings.Join(params, ", ")
+}

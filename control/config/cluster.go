@@ -1,0 +1,177 @@
+package config
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Cluster is a group of endpoints that do the same work.
+type Cluster struct {
+	Pos
+	Name           string
+	Endpoints      []Endpoint
+	Balance        Balance
+	SlowStart      time.Duration // 0 for none
+	PanicThreshold Percent       // 0 for none
+	Health         *Health       // nil for no active checks
+	Eject          *Eject        // nil for none
+	Connections    Connections
+	Pipeline       int // at most 64; 0 for none
+	Timeouts       ClusterTimeouts
+	RetryBudget    Budget
+	DNS            DNS
+}
+
+// Endpoint is one server of a cluster. A name stands for every address it resolves to.
+type Endpoint struct {
+	Pos
+	Address  Address
+	Weight   int
+	Priority int
+}
+
+// DNS is how names of endpoints are resolved.
+type DNS struct {
+	Refresh time.Duration
+	Timeout time.Duration
+}
+
+// weightMax keeps the sum of weights of a large cluster far from overflow and weighted round robin's turn short.
+const weightMax = 1000
+
+// pipelineMax is how many requests an HTTP/1 connection can have outstanding: the codec keeps a bit of each in one word.
+const pipelineMax = 64
+
+var clusterObject = sync.OnceValue(func() *object[Cluster] {
+	type T = Cluster
+	return &object[T]{
+		name: "cluster", article: "a",
+		about: "A group of endpoints that do the same work.",
+		pos:   func(v *T) *Pos { return &v.Pos },
+		keys: []key[T]{
+			need("endpoints", oneOrMore(section(endpointObject)), func(v *T) *[]Endpoint { return &v.Endpoints },
+				`The servers: host:port, where the host is an IP address or a name, or {address, weight, priority}.`),
+			always("balance", section(balanceObject), func(v *T) *Balance { return &v.Balance },
+				`Which endpoint takes the next request.`),
+			def("slow_start", orOff(duration(time.Millisecond, time.Hour)), func(v *T) *time.Duration { return &v.SlowStart }, 0,
+				`The time in which an endpoint that came back is led up to its full share. Off: most servers are ready when they say so.`),
+			def("panic_threshold", orOff(percent()), func(v *T) *Percent { return &v.PanicThreshold }, 0,
+				`Below this share of healthy endpoints health is ignored and all are used, so that the few left are not crushed. Off: nothing healthy then means 503 at once, with the reason.`),
+			off("health", healthObject, func(v *T) **Health { return &v.Health },
+				`Active checks. Off: only the user knows a path that may be asked.`),
+			on("eject", ejectObject, func(v *T) **Eject { return &v.Eject },
+				`What live requests say about an endpoint: no connection, resets, timeouts, 502, 503 and 504, but not 500. On, as max_fails of nginx: it needs nothing from the upstream.`),
+			always("connections", section(connectionsObject), func(v *T) *Connections { return &v.Connections },
+				`Connections to the endpoints.`),
+			def("pipeline", orOff(integer(1, pipelineMax)), func(v *T) *int { return &v.Pipeline }, 0,
+				`Safe requests without a body that share a connection at a time, up to 64; past a dozen there is little left to gain. Off: faster by half, but for upstreams known to answer in order and without long pauses.`),
+			inherited("timeouts", section(clusterTimeoutsObject), func(v *T) *ClusterTimeouts { return &v.Timeouts },
+				`How long an endpoint may take. By default what defaults say.`),
+			always("retry_budget", section(budgetObject), func(v *T) *Budget { return &v.RetryBudget },
+				`The most retries it gets.`),
+			always("dns", section(dnsObject), func(v *T) *DNS { return &v.DNS },
+				`How names of endpoints are resolved.`),
+		},
+		prepare: func(d *decoder, v *T) {
+			t := d.doc.Defaults.Timeouts
+			v.Timeouts = ClusterTimeouts{Connect: t.Connect, FirstByte: t.FirstByte, BetweenBytes: t.BetweenBytes}
+		},
+		short: &short[T]{
+			about: "an address, or a list of addresses",
+			takes: yaml.ScalarNode | yaml.SequenceNode,
+			read: func(d *decoder, n *yaml.Node, v *T) {
+				oneOrMore(section(endpointObject)).read(d, n, &v.Endpoints)
+			},
+			schema: func(b *schemaBuilder) map[string]any { return oneOrMore(section(endpointObject)).schema(b) },
+		},
+		check: checkCluster,
+	}
+})
+
+func checkCluster(d *decoder, n *yaml.Node, v *Cluster, g given[Cluster]) {
+	at := n
+	if said := g.key("endpoints"); said != nil {
+		at = said
+	}
+	if len(v.Endpoints) == 0 && (g.key("endpoints") != nil || n.Kind == yaml.SequenceNode) && g.clean {
+		d.fail(at, "list at least one endpoint: [10.0.0.1:9000]", "the cluster has no endpoint")
+	}
+	first := make(map[Address]Pos, len(v.Endpoints))
+	weighted := false
+	for i, e := range v.Endpoints {
+		if earlier, twice := first[e.Address]; twice && e.Address.Port != 0 {
+			d.fail(nodeAt(e.Pos), fmt.Sprintf("keep one of them; weight: 2 gives it a double share (first in line %d)", earlier.Line),
+				"endpoint %s is given twice", e.Address)
+		}
+		first[e.Address] = e.Pos
+		weighted = weighted || e.Weight != v.Endpoints[0].Weight && v.Endpoints[i].Weight != 0
+	}
+	if !weighted {
+		return
+	}
+	// Weights that nobody looks at would be the silent kind of mistake.
+	switch balance := g.key("balance"); {
+	case balance == nil:
+		v.Balance.Algorithm = Weighted
+	case v.Balance.Algorithm == RoundRobin:
+		d.warn(balance, "use balance: weighted", "round_robin gives every endpoint the same share, whatever its weight")
+	}
+}
+
+var endpointObject = sync.OnceValue(func() *object[Endpoint] {
+	return &object[Endpoint]{
+		name: "endpoint", article: "an",
+		about: "One server of a cluster.",
+		pos:   func(v *Endpoint) *Pos { return &v.Pos },
+		keys: []key[Endpoint]{
+			need("address", endpointAddress(), func(v *Endpoint) *Address { return &v.Address },
+				`host:port. A name stands for every address it resolves to.`),
+			def("weight", integer(1, weightMax), func(v *Endpoint) *int { return &v.Weight }, 1,
+				`Its share of requests against the others. Weights that differ make weighted the default balance.`),
+			def("priority", integer(0, 9), func(v *Endpoint) *int { return &v.Priority }, 0,
+				`Endpoints of priority 1 are a reserve for those of priority 0, and so on.`),
+		},
+		short: &short[Endpoint]{
+			about:  "an address",
+			takes:  yaml.ScalarNode,
+			read:   func(d *decoder, n *yaml.Node, v *Endpoint) { endpointAddress().read(d, n, &v.Address) },
+			schema: func(b *schemaBuilder) map[string]any { return endpointAddress().schema(b) },
+		},
+	}
+})
+
+var dnsObject = sync.OnceValue(func() *object[DNS] {
+	return &object[DNS]{
+		name: "dns", article: "a",
+		about: "How names of endpoints are resolved. While a name does not resolve, its last addresses are used.",
+		keys: []key[DNS]{
+			def("refresh", duration(time.Second, 24*time.Hour), func(v *DNS) *time.Duration { return &v.Refresh }, 30*time.Second,
+				`How often a name is asked again. Half a minute follows a deployment, and is no load for a resolver.`),
+			def("timeout", duration(time.Millisecond, time.Minute), func(v *DNS) *time.Duration { return &v.Timeout }, 5*time.Second,
+				`The longest one question may take, as resolvers have it.`),
+		},
+	}
+})
+
+// clusterMap is the map of clusters by name.
+func clusterMap() kind[[]Cluster] {
+	return mapOf(section(clusterObject), func(v *Cluster) *string { return &v.Name }, func(v *Cluster) *Pos { return &v.Pos },
+		func(d *decoder, n *yaml.Node, name string) bool {
+			return d.passes(n, name, []check{checkName})
+		}, asWritten)
+}
+
+// nameClusters tells the decoder which clusters there are. If they were not a map at all, that is one problem, and not
+// one more for each route.
+func nameClusters(d *decoder, doc *Document, n *yaml.Node) {
+	if n != nil && resolved(n).Kind != yaml.MappingNode && !isNull(resolved(n)) {
+		return
+	}
+	d.clusterNames = &names{}
+	for i := range doc.Clusters {
+		d.clusterNames.add(doc.Clusters[i].Name)
+	}
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Listener is an address clients connect to, and how long and how much they may.
+type Listener struct {
+	Pos
+	Name     string
+	Address  Address
+	Timeouts ListenerTimeouts
+	Limits   ListenerLimits
+	Trust    Trust
+}
+
+// ListenerTimeouts bound the time a client can take. Zero means no bound, where allowed.
+type ListenerTimeouts struct {
+	Head         time.Duration
+	Idle         time.Duration
+	BetweenBytes time.Duration
+	BodyMinRate  int64 // bytes per second, 0 for none
+	BodyGrace    time.Duration
+}
+
+// ListenerLimits bound what a client can send. Zero means no bound, where allowed.
+type ListenerLimits struct {
+	Connections int
+	HeadBytes   int64
+	TargetBytes int64
+	Fields      int
+	BodyBytes   int64
+	Requests    int
+}
+
+var listenerObject = sync.OnceValue(func() *object[Listener] {
+	return &object[Listener]{
+		name: "listener", article: "a",
+		about: "Where clients connect.",
+		pos:   func(v *Listener) *Pos { return &v.Pos },
+		prepare: func(d *decoder, v *Listener) {
+			v.Trust = d.doc.Trust
+		},
+		keys: []key[Listener]{
+			may("name", text("name", checkName), func(v *Listener) *string { return &v.Name },
+				`What routes, logs and metrics call it. By default default, default-2 and so on.`),
+			need("address", localAddress(), func(v *Listener) *Address { return &v.Address },
+				`Where it listens: ":8080" for every address of the machine, "127.0.0.1:8080", "[::1]:8080". Port 0 takes a free one.`),
+			always("timeouts", section(listenerTimeoutsObject), func(v *Listener) *ListenerTimeouts { return &v.Timeouts },
+				`How long a client may take.`),
+			always("limits", section(listenerLimitsObject), func(v *Listener) *ListenerLimits { return &v.Limits },
+				`How much a client may send.`),
+			inherited("trust", section(trustObject), func(v *Listener) *Trust { return &v.Trust },
+				`Whose word about the client is believed. By default what the document says under trust.`),
+		},
+		short: &short[Listener]{
+			about:  "an address",
+			takes:  yaml.ScalarNode,
+			read:   func(d *decoder, n *yaml.Node, v *Listener) { localAddress().read(d, n, &v.Address) },
+			schema: func(b *schemaBuilder) map[string]any { return localAddress().schema(b) },
+		},
+	}
+})
+
+var listenerTimeoutsObject = sync.OnceValue(func() *object[ListenerTimeouts] {
+	type T = ListenerTimeouts
+	return &object[T]{
+		name: "listener_timeouts", article: "a",
+		about: "How long a client may take.",
+		keys: []key[T]{
+			def("head", duration(time.Millisecond, time.Hour), func(v *T) *time.Duration { return &v.Head }, 10*time.Second,
+				`For the whole head of a request, from its first byte. A head is one or two packets; ten seconds forgive a lost one on a bad line and end those who drip bytes to hold connections.`),
+			def("idle", duration(time.Millisecond, 24*time.Hour), func(v *T) *time.Duration { return &v.Idle }, 60*time.Second,
+				`Between requests on a connection that is kept. A minute spans the pauses of a person reading; an idle connection holds no buffer, so that it is cheap.`),
+			def("between_bytes", duration(time.Millisecond, 24*time.Hour), func(v *T) *time.Duration { return &v.BetweenBytes }, 60*time.Second,
+				`Without any progress while a body is sent or an answer is taken. As nginx and HAProxy have it.`),
+			def("body_min_rate", orOff(byteRate(1, 1<<40)), func(v *T) *int64 { return &v.BodyMinRate }, 240,
+				`The least average rate at which a client must send a body. A modem of 1990 is ten times as fast; a slow attack is not.`),
+			def("body_grace", duration(0, time.Hour), func(v *T) *time.Duration { return &v.BodyGrace }, 5*time.Second,
+				`How long a body may take before its rate is judged, so that a slow start is no offence.`),
+		},
+	}
+})
+
+var listenerLimitsObject = sync.OnceValue(func() *object[ListenerLimits] {
+	type T = ListenerLimits
+	return &object[T]{
+		name: "listener_limits", article: "a",
+		about: "How much a client may send.",
+		keys: []key[T]{
+			def("connections", orOff(integer(1, 10_000_000)), func(v *T) *int { return &v.Connections }, 0,
+				`Connections of this listener at a time. Off: only the limit of the process counts.`),
+			def("head_bytes", size(1<<10, 1<<20), func(v *T) *int64 { return &v.HeadBytes }, 32<<10,
+				`The head of a request; more is answered with 431. Four times what nginx takes per line, room for large cookies and tokens.`),
+			def("target_bytes", size(256, 1<<20), func(v *T) *int64 { return &v.TargetBytes }, 8000,
+				`The target in the request line; more is answered with 414. RFC 9112 section 3 asks for at least 8000.`),
+			def("fields", integer(8, 10_000), func(v *T) *int { return &v.Fields }, 100,
+				`Header fields of a request; more is answered with 431. Browsers send some twenty; many small ones cost more than few large ones.`),
+			def("body_bytes", orOff(size(1, 1<<62)), func(v *T) *int64 { return &v.BodyBytes }, 0,
+				`The body of a request; more is answered with 413. Off: bodies are passed on as they come and cost the gateway no memory.`),
+			def("requests", orOff(integer(1, 1_000_000_000)), func(v *T) *int { return &v.Requests }, 0,
+				`Requests on one connection before it is closed. Off: closing costs both sides and gains nothing here.`),
+		},
+	}
+})
+
+// takeListeners joins what listen and listeners said, before routes ask for names.
+func takeListeners(d *decoder, doc *Document, _ *yaml.Node) {
+	listeners := make([]Listener, 0, len(doc.short.listen)+len(doc.Listeners))
+	for _, at := range doc.short.listen {
+		var l Listener
+		listenerObject().fillWith(d, &l)
+		l.Pos, l.Address = at.Pos, at.Address
+		listeners = append(listeners, l)
+	}
+	doc.Listeners = append(listeners, doc.Listeners...)
+	nameListeners(d, doc.Listeners)
+}
+
+// nameListeners gives every listener a name and tells the decoder the names.
+func nameListeners(d *decoder, listeners []Listener) {
+	known := &names{}
+	for i := range listeners {
+		if l := &listeners[i]; l.Name != "" && !known.add(l.Name) {
+			d.atListener(i, func() {
+				d.fail(nodeAt(l.Pos), "give each a name of its own", "two listeners are named %s", quote(l.Name))
+			})
+		}
+	}
+	for i, n := 0, 1; i < len(listeners); i++ {
+		for l := &listeners[i]; l.Name == ""; n++ {
+			name := "default"
+			if n > 1 {
+				name += "-" + strconv.Itoa(n)
+			}
+			if known.add(name) {
+				l.Name = name
+			}
+		}
+	}
+	d.listenerNames = known
+}

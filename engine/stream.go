@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/internal/mono"
+)
+
+// Receiver is who gets what arrives on a stream: the gateway's exchange on the client's side, its attempt on the upstream's.
+// All calls come on the stream's loop. After ReceiveEnd, an event with end set, or Failed, nothing more comes.
+type Receiver interface {
+	// ReceiveHead hands over the head; the receiver holds it from now on and returns it to the worker's pool. With end set,
+	// there is no body. With status 101, which only a request with an Upgrade can get, the stream is a tunnel: data goes both
+	// ways until each side has ended its own.
+	ReceiveHead(s *Stream, h *message.Head, end bool)
+	// ReceiveInterim hands over the head of an interim response (1xx), which a stream of a server never sees.
+	ReceiveInterim(s *Stream, h *message.Head)
+	// ReceiveData offers the first n bytes of src as body. The receiver takes or skips all of them before it returns.
+	ReceiveData(s *Stream, src *buf.Chain, n int, end bool)
+	// ReceiveEnd tells that the body is over. Trailers may be nil; they are valid during the call.
+	ReceiveEnd(s *Stream, trailers *message.Fields)
+	// Drained tells that Full has become false.
+	Drained(s *Stream)
+	// Failed tells that the stream is over before its end, because of err. For a client's stream err is a *message.Refusal
+	// when the client broke the protocol, and the stream can still answer; otherwise it is gone.
+	Failed(s *Stream, err error)
+}
+
+// Stream is one request and its response on a connection. It belongs to one loop. It is valid until both directions
+// have ended or it failed; the holder forgets it then.
+type Stream struct {
+	conn     streamConn
+	receiver Receiver
+	next     *Stream // the one whose response comes after this one's, on a pipelined connection
+	id       uint32
+	began    mono.Time // when the request was written, on a connection to an upstream
+	at       int64     // where in all that the connection ever sends it begins, likewise
+
+	received  bool  // the peer's message is complete
+	complete  bool  // our message is complete
+	paused    bool  // the receiver takes no more for now
+	wasFull   bool  // Full was true: Drained is owed
+	expects   bool  // the client waits for an interim answer before it sends its body
+	remaining int64 // body bytes still to come from a client, as far as declared
+}
+
+// streamConn is the connection under a stream: a ServerConn or a ClientConn.
+type streamConn interface {
+	appendData(s *Stream, src *buf.Chain, n int) error
+	appendEnd(s *Stream, trailers *message.Fields) error
+	outFull() bool
+	pausing()
+	resumed()
+	abort(s *Stream, err error)
+}
+
+// SetReceiver puts another receiver in the place of the present one.
+func (s *Stream) SetReceiver(r Receiver) { s.receiver = r }
+
+// SendData sends the first n bytes of src as body; chunks change hands instead of being copied where they are large. It
+// fails when more comes than the head declared.
+func (s *Stream) SendData(src *buf.Chain, n int) error { return s.conn.appendData(s, src, n) }
+
+// SendEnd ends the message. It fails when less came than the head declared: the message must then be cut, not ended.
+func (s *Stream) SendEnd(trailers *message.Fields) error { return s.conn.appendEnd(s, trailers) }
+
+// Full tells that so much waits to be sent that the source should pause; Drained follows.
+func (s *Stream) Full() bool {
+	full := s.conn.outFull()
+	s.wasFull = s.wasFull || full // asking again while it drains must not make it forget whom it owes
+	return full
+}
+
+// Owes tells that the next bytes of a client's body are due: it has not sent all of it, is not paused and does not wait for
+// an interim answer.
+func (s *Stream) Owes() bool { return !s.received && !s.paused && !s.expects }
+
+// Pause stops ReceiveData until Resume. What is on its way already is held by the connection, within its marks.
+func (s *Stream) Pause() {
+	if !s.paused {
+		s.paused = true
+		s.conn.pausing()
+	}
+}
+
+// Paused tells that nothing is taken from the stream's peer for now, so that its silence means nothing.
+func (s *Stream) Paused() bool { return s.paused }
+
+// Resume undoes Pause. Data comes in the next turn.
+func (s *Stream) Resume() {
+	if s.paused {
+		s.paused = false
+		s.conn.resumed()
+	}
+}
+
+// Abort cuts the stream: a client sees that its answer did not end well. The receiver is not told. A connection to an
+// upstream ends with it, unless other requests share it.
+func (s *Stream) Abort(err error) { s.conn.abort(s, err) }

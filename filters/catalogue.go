@@ -1,0 +1,91 @@
+// Package filters is the catalogue of what can happen to a request on its way: every kind of filter there is, written out
+// in one list, so that a reader finds them all and nothing is there because something was imported.
+//
+// A filter lives in a folder of its own, knows the gateway's hooks and the shape of heads, and neither other filters nor
+// documents: control/compile translates a document's words into the settings here. A new filter is its folder, a
+// field of Spec and a case of Compile.
+package filters
+
+import (
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/filters/headers"
+	"github.com/yumen-io/yumen/filters/rewrite"
+	"github.com/yumen-io/yumen/gateway"
+	"github.com/yumen-io/yumen/policy/route"
+)
+
+// Spec is the settings of a filter. Exactly one field is set: that is its kind.
+type Spec struct {
+	Headers *headers.Spec
+	Rewrite *rewrite.Spec
+}
+
+// Filter is a compiled filter. It is frozen and may serve any number of routes.
+type Filter struct {
+	Hooks gateway.Hooks
+	// Params are the path parameters that a route must have to use the filter, written as in its pattern: ":id", "*rest".
+	Params []string
+	// Request does to a head what the request hook does, for those who ask what would happen; nil if that is nothing.
+	Request func(h *message.Head, p *route.Params)
+	// Text says for people what the filter does.
+	Text string
+}
+
+// Problem is what is wrong with a filter's settings.
+type Problem struct {
+	Field string // of the settings, such as "request.set"; empty for the whole
+	Cause string
+	Fix   string
+}
+
+// Compile makes a filter of its settings, or says everything that is wrong with them. policy is the one by which the
+// paths of requests are brought to normal form. A Spec without a kind is a mistake of the caller, and a panic.
+func Compile(s Spec, policy message.PathPolicy) (*Filter, []Problem) {
+	switch {
+	case s.Headers != nil:
+		return compileHeaders(s.Headers)
+	case s.Rewrite != nil:
+		return compileRewrite(s.Rewrite, policy)
+	}
+	panic("filters: a filter of no kind")
+}
+
+func compileHeaders(s *headers.Spec) (*Filter, []Problem) {
+	f, problems := headers.Compile(*s)
+	if f == nil {
+		return nil, each(problems, func(p headers.Problem) Problem { return Problem(p) })
+	}
+	out := &Filter{Hooks: gateway.Hooks{Name: "headers"}, Text: f.String()}
+	if f.ChangesRequest() {
+		out.Hooks.Request = func(x *gateway.Exchange) gateway.Verdict { f.Request(x.Request); return gateway.GoOn }
+		out.Request = func(h *message.Head, _ *route.Params) { f.Request(h) }
+	}
+	if f.ChangesResponse() {
+		out.Hooks.Response = func(_ *gateway.Exchange, h *message.Head) { f.Response(h) }
+	}
+	return out, nil
+}
+
+func compileRewrite(s *rewrite.Spec, policy message.PathPolicy) (*Filter, []Problem) {
+	f, problems := rewrite.Compile(*s, policy)
+	if f == nil {
+		return nil, each(problems, func(p rewrite.Problem) Problem { return Problem(p) })
+	}
+	return &Filter{
+		Hooks: gateway.Hooks{Name: "rewrite", Request: func(x *gateway.Exchange) gateway.Verdict {
+			f.Request(x.Request, &x.Params)
+			return gateway.GoOn
+		}},
+		Params:  f.Params(),
+		Request: f.Request,
+		Text:    f.String(),
+	}, nil
+}
+
+func each[P any](problems []P, convert func(P) Problem) []Problem {
+	list := make([]Problem, len(problems))
+	for i, p := range problems {
+		list[i] = convert(p)
+	}
+	return list
+}

@@ -1,0 +1,530 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/yumen-io/yumen/engine"
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/loop"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/gateway/upstream"
+	"github.com/yumen-io/yumen/internal/mono"
+	"github.com/yumen-io/yumen/policy/health"
+	"github.com/yumen-io/yumen/policy/retry"
+)
+
+// step is where an attempt stands, which decides what its timer means.
+type step uint8
+
+const (
+	stepNone    step = iota // no attempt is under way
+	stepBackoff             // waiting before the next one
+	stepQueue               // waiting for a connection
+	stepHead                // the request is on its way; no head came back yet
+	stepBody                // the response's body
+	stepTunnel              // bytes of another protocol, both ways
+)
+
+// Attempt is one try of an exchange against one endpoint. An exchange makes them one after the other, in the same memory.
+// Loop-owned.
+type Attempt struct {
+	// Set at birth of the pooled object.
+	x      *Exchange
+	timer  loop.Timer
+	ticket upstream.Ticket
+
+	// Of the try under way.
+	cluster  *upstream.Cluster
+	endpoint *upstream.Endpoint
+	given    upstream.Given
+	stream   *engine.Stream
+	response *message.Head // held until it is passed on or given up
+	began    mono.Time
+	headAt   mono.Time // when the response's head came
+	step     step
+	loaded   bool // given is to be told the outcome
+	reused   bool // the connection had carried requests before
+	fresh    bool // do not take one of the pool's idle connections
+	sentEnd  bool // the request has been given to the connection in full
+
+	written int64 // of a tunnel that the upstream is slow to read: what it had taken when the timer ran out last
+}
+
+// start chooses an endpoint and asks for a connection to it.
+func (a *Attempt) start() {
+	x := a.x
+	x.attempts++
+	a.cluster = x.Route.Cluster.On(x.w.index)
+	e, why := a.cluster.Pick(x.w.random(), x.balanceKey(), &x.tried)
+	if e == nil {
+		a.step = stepNone
+		x.fail(pickFailure(why))
+		return
+	}
+	x.tried.Add(e.Addr())
+	a.endpoint, a.given, a.loaded = e, e.Start(), true
+	a.began, a.headAt, a.sentEnd = x.w.now(), 0, false
+	c, err := e.Acquire(&a.ticket, upstream.Request{
+		Pipelined: x.bodyEnded && x.held.Len() == 0 && isSafe(x.Request) && x.Request.Upgrade.Len == 0,
+		Once:      !retry.Idempotent(x.Request.MethodBytes()),
+		Fresh:     a.fresh,
+	})
+	switch {
+	case err != nil:
+		a.failed(attemptFailure(err, false))
+	case c != nil:
+		a.ConnReady(c)
+	default:
+		a.step = stepQueue
+		x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.cluster.Spec().QueueTimeout()))
+	}
+}
+
+// isSafe tells of a method that only reads (RFC 9110 9.2.1).
+func isSafe(h *message.Head) bool {
+	return h.IsMethod("GET") || h.IsMethod("HEAD") || h.IsMethod("OPTIONS")
+}
+
+// ConnReady is called with a connection, on which the request begins at once.
+func (a *Attempt) ConnReady(c *engine.ClientConn) {
+	x := a.x
+	a.unqueued()
+	a.reused = c.Served() > 0
+	bodyless := x.bodyEnded && x.held.Len() == 0 && !x.hasTrailers && x.Request.Length <= 0
+	s, err := c.Request(x.Request, bodyless, a)
+	if err != nil {
+		// The connection looked usable and is not: nothing was sent.
+		c.Close()
+		a.failed(connectFailed)
+		return
+	}
+	a.stream, a.step, a.sentEnd = s, stepHead, bodyless
+	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.headTimeout()))
+	if !bodyless {
+		x.passBody()
+		if x.client != nil && !x.bodyEnded && !a.full() {
+			x.client.Resume()
+		}
+	}
+}
+
+// headTimeout is how long the head may take, from the last part of the request that was sent.
+func (a *Attempt) headTimeout() time.Duration {
+	return min(a.x.Route.FirstByte, a.perTry())
+}
+
+// perTry is how long the route gives one try. The deadline of the whole exchange has a timer of its own.
+func (a *Attempt) perTry() time.Duration {
+	return a.x.Route.Retry.TryTimeout(time.Duration(mono.Never))
+}
+
+// ConnFailed is called when no connection came about.
+func (a *Attempt) ConnFailed(err error) { a.failed(attemptFailure(err, false)) }
+
+// takesBody tells whether the request's body can be sent now.
+func (a *Attempt) takesBody() bool { return a.stream != nil && !a.sentEnd }
+
+// full tells whether so much of the request waits to be sent that the client should pause.
+func (a *Attempt) full() bool { return a.takesBody() && a.stream.Full() }
+
+// sendBody sends what the exchange holds of the body.
+func (a *Attempt) sendBody() {
+	x := a.x
+	if n := x.held.Len(); n > 0 {
+		x.keepForReplay(n)
+		if err := a.stream.SendData(&x.held, n); err != nil {
+			a.cancel(clientGone)
+			x.refuse(brokenBody)
+			return
+		}
+	}
+	if x.bodyEnded {
+		a.sentEnd = true
+		var trailers *message.Fields
+		if x.hasTrailers {
+			trailers = &x.trailers
+		}
+		if err := a.stream.SendEnd(trailers); err != nil {
+			a.cancel(clientGone)
+			x.refuse(brokenBody)
+			return
+		}
+	}
+	switch a.step {
+	case stepHead:
+		x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.headTimeout()))
+	case stepTunnel:
+		x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(x.Route.BetweenBytes))
+	}
+}
+
+// brokenBody cannot come from a codec of ours, which counts the body's bytes itself.
+var brokenBody = &message.Refusal{Status: 400, Reason: "body_length", Text: "the request's body had another length than declared"}
+
+// resume goes on reading the response: the client has room again.
+func (a *Attempt) resume() {
+	if a.stream != nil && (a.step == stepBody || a.step == stepTunnel) {
+		a.stream.Resume()
+		a.x.w.engine.Loop.Arm(&a.timer, a.x.w.now().Add(a.x.Route.BetweenBytes))
+	}
+}
+
+// ReceiveInterim passes 1xx on.
+func (a *Attempt) ReceiveInterim(_ *engine.Stream, h *message.Head) {
+	x := a.x
+	if x.client != nil {
+		x.client.SendInterim(h)
+	}
+	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.headTimeout()))
+}
+
+// ReceiveHead passes the response on, unless its status is one that is tried again.
+func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
+	x := a.x
+	a.headAt = x.w.now()
+	if end {
+		a.stream = nil
+	}
+	if x.Route.Retry.RetriesStatus(h.Status) && !x.answered && a.tryAgain(retriableStatus, h.Status, s.Written()) {
+		x.w.engine.Heads.Put(h)
+		return
+	}
+	a.response = h
+	a.step = stepBody
+	switch {
+	case !x.sendHead(h, end):
+		a.giveUp(health.BadResponse)
+		x.cut(badResponse)
+	case end:
+		a.complete()
+	case h.Status == 101:
+		a.tunnel()
+	default:
+		x.w.engine.Loop.Arm(&a.timer, a.headAt.Add(x.Route.BetweenBytes))
+	}
+}
+
+// tunnel is what the exchange becomes when the upstream has switched protocols, as the client asked: what each side sends
+// goes to the other until both have ended, or nothing has come from either for as long as a response may stop.
+//
+// How long the whole takes is up to the two ends: the route's limit on that ends here. What is to be said of the endpoint
+// is said now; that it carries the tunnel stays on its load until the end.
+func (a *Attempt) tunnel() {
+	x := a.x
+	x.tunnel, x.bodyEnded, a.sentEnd = true, false, false
+	a.step, a.written = stepTunnel, 0
+	a.given.Judge(health.OK)
+	a.cluster.Counters().AttemptDone(int(health.OK), a.headAt.Sub(a.began))
+	x.w.engine.Loop.Disarm(&x.timer)
+	x.w.engine.Loop.Arm(&a.timer, a.headAt.Add(x.Route.BetweenBytes))
+}
+
+// stuck tells of a tunnel from which nothing came in time whether that is for want of bytes: one end may have more to say
+// than the other has taken yet. A client that takes nothing has a deadline of its own; an upstream has this one.
+func (a *Attempt) stuck() bool {
+	if a.stream.Paused() {
+		return false
+	}
+	before := a.written
+	a.written = a.stream.Written()
+	return !a.x.client.Paused() || a.written == before
+}
+
+// hangUp ends a tunnel that both sides have forgotten.
+func (a *Attempt) hangUp() {
+	x := a.x
+	x.failure, x.reason = tunnelIdle, tunnelIdle.Reason
+	a.cancel(tunnelIdle)
+	s := x.client
+	x.client = nil
+	if err := s.SendEnd(nil); err != nil {
+		s.Abort(err)
+	}
+	x.finish()
+}
+
+// ReceiveData passes a part of the response's body on.
+func (a *Attempt) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool) {
+	x := a.x
+	if end {
+		a.stream = nil
+	}
+	if err := x.sendData(src, n); err != nil {
+		src.Skip(x.w.engine.Bufs, n) // they must not be taken for the next answer on the connection
+		a.giveUp(health.BadResponse)
+		x.cut(badResponse)
+		return
+	}
+	if end {
+		a.end(nil)
+		return
+	}
+	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(x.Route.BetweenBytes))
+	if x.client.Full() {
+		s.Pause()
+	}
+}
+
+// ReceiveEnd passes the end of the response on.
+func (a *Attempt) ReceiveEnd(_ *engine.Stream, trailers *message.Fields) {
+	a.stream = nil
+	a.end(trailers)
+}
+
+func (a *Attempt) end(trailers *message.Fields) {
+	x := a.x
+	if err := x.client.SendEnd(trailers); err != nil {
+		a.giveUp(health.BadResponse)
+		x.cut(badResponse)
+		return
+	}
+	x.client = nil
+	a.complete()
+}
+
+// complete: the response has been passed on to its end.
+func (a *Attempt) complete() {
+	a.done(health.OfStatus(a.response.Status))
+	a.x.finish()
+}
+
+// Drained: the upstream took what was waiting for it.
+func (a *Attempt) Drained(*engine.Stream) {
+	if x := a.x; x.client != nil {
+		x.client.Resume()
+	}
+}
+
+// Failed: the connection to the upstream broke, or what came was no HTTP.
+func (a *Attempt) Failed(s *engine.Stream, err error) {
+	written := s.Written()
+	a.stream = nil
+	a.failedAfter(attemptFailure(err, true), written)
+}
+
+// Expire is called by the loop.
+func (a *Attempt) Expire(*loop.Timer) {
+	switch a.step {
+	case stepBackoff:
+		a.start()
+	case stepQueue:
+		a.ticket.Leave()
+		a.failed(queueTimeout)
+	case stepHead:
+		if a.awaitsClient() {
+			a.x.w.engine.Loop.Arm(&a.timer, a.x.w.now().Add(a.headTimeout()))
+			return
+		}
+		if a.perTry() < a.x.Route.FirstByte {
+			a.drop(perTryTimeout)
+			return
+		}
+		a.drop(firstByteTimeout)
+	case stepBody:
+		if a.awaitsClient() || a.stream != nil && a.stream.Paused() {
+			// The client is slow, and has a deadline of its own.
+			a.x.w.engine.Loop.Arm(&a.timer, a.x.w.now().Add(a.x.Route.BetweenBytes))
+			return
+		}
+		a.drop(betweenBytesTimeout)
+	case stepTunnel:
+		if !a.stuck() {
+			a.x.w.engine.Loop.Arm(&a.timer, a.x.w.now().Add(a.x.Route.BetweenBytes))
+			return
+		}
+		a.hangUp()
+	}
+}
+
+// awaitsClient tells that the upstream may be silent because the client is slow with its body, which has a deadline of its
+// own. A client that was asked to wait, because the upstream takes nothing, or that waits for the upstream's 100 (Continue),
+// is not to blame.
+func (a *Attempt) awaitsClient() bool { return !a.sentEnd && a.x.client.Owes() }
+
+// drop ends the try under way with a failure that we declare.
+func (a *Attempt) drop(f *Failure) {
+	var written int64
+	if s := a.stream; s != nil {
+		written = s.Written()
+		a.stream = nil
+		s.Abort(f)
+	}
+	a.failedAfter(f, written)
+}
+
+// failed ends a try that sent nothing.
+func (a *Attempt) failed(f *Failure) { a.failedAfter(f, 0) }
+
+// failedAfter ends a try: another one follows if that is safe and worth it, or the client is told.
+func (a *Attempt) failedAfter(f *Failure, written int64) {
+	x := a.x
+	switch {
+	case x.answered:
+		a.done(f.Outcome)
+		x.cut(f)
+		return
+	case f == neighbourFailed:
+		// Neither this request's failure nor the endpoint's, and safe to be made good: only requests that may be sent twice
+		// have neighbours. So it counts neither as an attempt nor in the budget. It happens once: the next try has a
+		// connection of its own.
+		x.failure = f
+		x.attempts--
+		a.cluster.Counters().RetryDecided(int(retry.AfterReset))
+		a.done(f.Outcome)
+		a.next(retry.Verdict{Again: true, Fresh: true})
+		return
+	}
+	if a.again(f, 0, written) {
+		return
+	}
+	x.fail(f)
+}
+
+// tryAgain is again for a complete head: what follows of the answer is of no use.
+func (a *Attempt) tryAgain(f *Failure, status int, written int64) bool {
+	verdict := a.decide(f, status, written)
+	if !verdict.Again {
+		a.x.retried = verdict.Why
+		return false
+	}
+	if s := a.stream; s != nil {
+		a.stream = nil
+		s.Abort(f)
+	}
+	a.headAt = a.x.w.now()
+	a.done(health.OfStatus(status))
+	a.next(verdict)
+	return true
+}
+
+// again decides whether another try follows, and begins it.
+func (a *Attempt) again(f *Failure, status int, written int64) bool {
+	verdict := a.decide(f, status, written)
+	a.x.retried = verdict.Why
+	a.done(a.outcomeOf(f))
+	if verdict.Again {
+		a.x.failure = f
+		a.next(verdict)
+	}
+	return verdict.Again
+}
+
+// outcomeOf says what a failure means for the endpoint's record. That a kept connection ends before a word of an answer says
+// nothing: the upstream may close it at any time, and often closes many at once.
+func (a *Attempt) outcomeOf(f *Failure) health.Outcome {
+	if f.Kind == retry.Reset && a.reused && a.headAt == 0 {
+		return health.Aborted
+	}
+	return f.Outcome
+}
+
+func (a *Attempt) decide(f *Failure, status int, written int64) retry.Verdict {
+	x := a.x
+	budget := a.cluster.Budget()
+	v := x.Route.Retry.Decide(retry.Facts{
+		Attempt:      x.attempts,
+		Idempotent:   x.repeatable(),
+		RequestBytes: written,
+		BodyBytes:    x.bodyIn - int64(x.held.Len()),
+		Replayable:   x.keepsReplay,
+		Failure:      f.Kind,
+		Status:       status,
+		Reused:       a.reused,
+		DeadlineLeft: x.deadlineLeft(),
+		BudgetRoom:   budget.HasRoom(x.w.now()),
+		Rnd:          x.w.random(),
+	})
+	a.cluster.Counters().RetryDecided(int(v.Why))
+	return v
+}
+
+// next begins another try, after a pause if the verdict asks for one.
+func (a *Attempt) next(v retry.Verdict) {
+	x := a.x
+	if v.Spend {
+		a.cluster.Budget().Spend(x.w.now())
+	}
+	a.fresh = v.Fresh
+	if x.replay.Len() > 0 { // what was sent goes before what is still held
+		rest := x.held
+		x.held = buf.Chain{}
+		x.replay.MoveTo(&x.held)
+		rest.MoveTo(&x.held)
+	}
+	if v.After <= 0 {
+		a.start()
+		return
+	}
+	a.step = stepBackoff
+	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(v.After))
+}
+
+// cancel ends whatever the attempt is doing, for a reason that is not the endpoint's.
+func (a *Attempt) cancel(f *Failure) {
+	a.ticket.Leave()
+	if s := a.stream; s != nil {
+		a.stream = nil
+		s.Abort(f)
+	}
+	a.done(f.Outcome)
+}
+
+// outOfTime ends the try because the whole exchange has taken too long. That is the upstream's fault if it has the request and
+// has said nothing.
+func (a *Attempt) outOfTime() {
+	f := requestTimeout
+	if a.step == stepHead && a.sentEnd {
+		f = firstByteTimeout
+	}
+	a.cancel(f)
+}
+
+// giveUp ends the try because of what its answer turned out to be.
+func (a *Attempt) giveUp(o health.Outcome) {
+	if s := a.stream; s != nil {
+		a.stream = nil
+		s.Abort(badResponse)
+	}
+	a.done(o)
+}
+
+// done tells balancer, health and metrics how the try ended. It may be called twice; the first word counts.
+func (a *Attempt) done(o health.Outcome) {
+	a.unqueued()
+	a.step = stepNone
+	a.x.w.engine.Loop.Disarm(&a.timer)
+	if !a.loaded {
+		return
+	}
+	a.loaded = false
+	now := a.x.w.now()
+	took := now.Sub(a.began)
+	if a.x.tunnel {
+		a.given.Done(health.Aborted, took) // it was judged when it began; its end says nothing about the endpoint
+		return
+	}
+	firstByte := time.Duration(-1)
+	if a.headAt > 0 {
+		took = a.headAt.Sub(a.began)
+		firstByte = took
+	}
+	a.given.Done(o, took)
+	a.cluster.Counters().AttemptDone(int(o), firstByte)
+}
+
+// unqueued counts a wait for a connection that is over.
+func (a *Attempt) unqueued() {
+	if a.step == stepQueue {
+		a.cluster.Counters().Queued(a.x.w.now().Sub(a.began))
+	}
+}
+
+// release gives back what the last try holds.
+func (a *Attempt) release() {
+	if a.response != nil {
+		a.x.w.engine.Heads.Put(a.response)
+		a.response = nil
+	}
+	a.stream, a.endpoint, a.cluster, a.fresh = nil, nil, nil, false
+	a.step = stepNone
+}

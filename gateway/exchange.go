@@ -1,0 +1,320 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/yumen-io/yumen/engine"
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/loop"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/internal/mono"
+	"github.com/yumen-io/yumen/policy/balance"
+	"github.com/yumen-io/yumen/policy/match"
+	"github.com/yumen-io/yumen/policy/retry"
+	"github.com/yumen-io/yumen/policy/route"
+)
+
+// heldMax is how much of a request's body is held while no upstream takes it, before the client is asked to wait.
+const heldMax = 64 << 10
+
+// replayMax is how much of a request's body is kept so that it can be sent again. Above it, a request whose body has begun
+// to leave is not sent again.
+const replayMax = 16 << 10
+
+// Exchange is the passage of one request and its response. Loop-owned, and pooled.
+type Exchange struct {
+	// Set at birth of the pooled object.
+	w     *Worker
+	timer loop.Timer // of the whole exchange
+
+	// Set when the exchange begins.
+	snapshot   *Snapshot
+	listener   *Listener
+	client     *engine.Stream // nil once it is gone or complete
+	peer       netip.AddrPort
+	ClientAddr netip.Addr // the peer's, or what a trusted peer says of its own client
+	Request    *message.Head
+	path       message.Span // of the request in its normal form, whatever filters make of it
+	began      mono.Time
+	requestID  []byte
+
+	// Routing.
+	Route  *Route
+	match  match.Request
+	Params route.Params
+	host   []byte
+
+	// The request's body.
+	bodyIn      int64     // bytes received
+	held        buf.Chain // received, not yet given to an attempt
+	replay      buf.Chain // given to an attempt, kept for another
+	keepsReplay bool
+	bodyEnded   bool
+	trailers    message.Fields
+	hasTrailers bool
+
+	// Attempts.
+	attempt  Attempt
+	attempts int
+	tried    balance.Tried
+	retried  retry.Reason
+	failure  *Failure // the last one
+
+	// The response.
+	status   int
+	reason   string // when the gateway made the answer
+	bodyOut  int64
+	answered bool // a final head went to the client
+	tunnel   bool // which was a 101
+}
+
+// begin is the story of an exchange, up to the first attempt.
+func (x *Exchange) begin(l *Listener, s *engine.Stream, peer netip.AddrPort, h *message.Head, end bool) {
+	x.snapshot, x.listener, x.client, x.peer, x.Request = x.w.snapshot, l, s, peer, h
+	x.snapshot.Hold()
+	x.began, x.bodyEnded, x.path = x.w.now(), end, h.Path
+	x.w.shard.RequestStarted()
+
+	x.identify(l, peer)
+	if err := message.NormalizePath(h, x.snapshot.Path); err != nil {
+		x.refuse(err)
+		return
+	}
+	x.path = h.Path
+	if l.BodyBytesMax > 0 && h.Length > l.BodyBytesMax {
+		x.fail(bodyTooLarge)
+		return
+	}
+	if h.IsMethod("OPTIONS") && string(h.PathBytes()) == "*" {
+		x.answerOptions()
+		return
+	}
+	if !x.findRoute() || !x.filterRequest() {
+		return
+	}
+	switch r := x.Route; {
+	case r.Respond != nil:
+		x.respond(r.Respond)
+	case r.Redirect != nil:
+		x.redirect(r.Redirect)
+	default:
+		x.proxy()
+	}
+}
+
+// findRoute chooses the route, or answers that there is none.
+func (x *Exchange) findRoute() bool {
+	h := x.Request
+	x.host = AppendHost(x.host[:0], h.AuthorityBytes())
+	x.match.Listener, x.match.Host, x.match.Method = x.listener.Name, x.host, h.MethodBytes()
+	x.match.Path, x.match.Query, x.match.Fields = h.PathBytes(), h.QueryBytes(), &h.Fields
+	found := x.snapshot.Table.Match(&x.match, &x.Params)
+	switch {
+	case found.Index >= 0:
+		x.Route = x.snapshot.Routes[found.Index]
+		return true
+	case found.Allow != 0:
+		x.failWithAllow(found)
+	default:
+		x.fail(noRoute)
+	}
+	return false
+}
+
+// AppendHost appends the host of an authority as routes are asked for it: in lower case, without its port.
+func AppendHost(b, authority []byte) []byte {
+	end := len(authority)
+	for i := end - 1; i >= 0 && authority[i] != ']'; i-- {
+		if authority[i] == ':' {
+			end = i
+			break
+		}
+	}
+	for _, c := range authority[:end] {
+		b = append(b, message.Lower(c))
+	}
+	return b
+}
+
+func (x *Exchange) filterRequest() bool {
+	for i := range x.Route.Filters {
+		if do := x.Route.Filters[i].Request; do != nil && do(x) == Answered {
+			return false
+		}
+	}
+	return true
+}
+
+// proxy makes the first attempt.
+func (x *Exchange) proxy() {
+	r := x.Route
+	if r.Request > 0 {
+		x.w.engine.Loop.Arm(&x.timer, x.began.Add(r.Request))
+	}
+	cluster := r.Cluster.On(x.w.index)
+	cluster.Budget().Request(x.w.now())
+	x.keepsReplay = !x.bodyEnded && r.Retry.Retries() && x.repeatable()
+	x.attempt.start()
+}
+
+// repeatable tells whether the request may reach an upstream twice.
+func (x *Exchange) repeatable() bool {
+	return x.Route.NonIdempotent || retry.Idempotent(x.Request.MethodBytes())
+}
+
+// deadlineLeft returns how much time the whole exchange has left.
+func (x *Exchange) deadlineLeft() time.Duration {
+	if x.Route.Request == 0 {
+		return time.Duration(mono.Never)
+	}
+	return x.began.Add(x.Route.Request).Sub(x.w.now())
+}
+
+// Expire is called by the loop: the exchange as a whole took too long.
+func (x *Exchange) Expire(*loop.Timer) {
+	x.attempt.outOfTime()
+	x.fail(requestTimeout)
+}
+
+// The client's side: x receives what arrives on the client's stream.
+
+// ReceiveHead is not called on a server's stream: the head came with Open.
+func (x *Exchange) ReceiveHead(*engine.Stream, *message.Head, bool) {}
+
+// ReceiveInterim is not called on a server's stream.
+func (x *Exchange) ReceiveInterim(*engine.Stream, *message.Head) {}
+
+// ReceiveData takes a part of the request's body.
+func (x *Exchange) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool) {
+	x.bodyIn += int64(n)
+	x.bodyEnded = end
+	if most := x.listener.BodyBytesMax; most > 0 && x.bodyIn > most && !x.tunnel {
+		src.Skip(x.w.engine.Bufs, n)
+		x.attempt.cancel(bodyTooLarge)
+		x.fail(bodyTooLarge)
+		return
+	}
+	x.held.Take(x.w.engine.Bufs, src, n)
+	x.passBody()
+}
+
+// ReceiveEnd notes the end of the request's body.
+func (x *Exchange) ReceiveEnd(s *engine.Stream, trailers *message.Fields) {
+	x.bodyEnded = true
+	if trailers != nil {
+		trailers.CopyTo(&x.trailers)
+		x.hasTrailers = true
+	}
+	x.passBody()
+}
+
+// passBody gives what is held of the body to the attempt, if there is one that takes it, and asks the client to wait
+// while there is none.
+func (x *Exchange) passBody() {
+	if x.attempt.takesBody() {
+		x.attempt.sendBody()
+	}
+	if x.client != nil && !x.bodyEnded && (x.held.Len() >= heldMax || x.attempt.full()) {
+		x.client.Pause()
+	}
+}
+
+// keepForReplay copies a part of the body that is about to be sent, or gives up on keeping it.
+func (x *Exchange) keepForReplay(n int) {
+	if !x.keepsReplay {
+		return
+	}
+	if x.replay.Len()+n > replayMax {
+		x.keepsReplay = false
+		x.replay.Release(x.w.engine.Bufs)
+		return
+	}
+	x.replay.CopyFrom(x.w.engine.Bufs, &x.held, n)
+}
+
+// Drained: the client took what was waiting for it.
+func (x *Exchange) Drained(*engine.Stream) { x.attempt.resume() }
+
+// Failed: the client is gone, or broke the protocol in the middle of its body.
+func (x *Exchange) Failed(s *engine.Stream, err error) {
+	if r, ok := err.(*message.Refusal); ok {
+		x.attempt.cancel(clientGone)
+		x.refuse(r)
+		return
+	}
+	x.client = nil
+	x.attempt.cancel(clientGone)
+	if x.status == 0 {
+		x.status = clientGone.Status
+	}
+	x.reason = clientGone.Reason
+	x.finish()
+}
+
+// The response, from whichever attempt it comes.
+
+// sendHead passes the final head on to the client. It returns false if that cannot be an answer.
+func (x *Exchange) sendHead(h *message.Head, end bool) bool {
+	x.answered, x.status = true, h.Status
+	x.filterResponse(h)
+	if err := x.client.SendHead(h, end); err != nil {
+		return false
+	}
+	if end {
+		x.client = nil
+	}
+	return true
+}
+
+func (x *Exchange) filterResponse(h *message.Head) {
+	if x.Route == nil {
+		return
+	}
+	for i := len(x.Route.Filters) - 1; i >= 0; i-- {
+		if do := x.Route.Filters[i].Response; do != nil {
+			do(x, h)
+		}
+	}
+}
+
+// sendData passes a part of the response's body on.
+func (x *Exchange) sendData(src *buf.Chain, n int) error {
+	x.bodyOut += int64(n)
+	return x.client.SendData(src, n)
+}
+
+// cut breaks the client's connection: its answer began and cannot be completed, and must not look as if it were.
+func (x *Exchange) cut(f *Failure) {
+	x.failure, x.reason = f, f.Reason
+	if x.client != nil {
+		x.client.Abort(f)
+		x.client = nil
+	}
+	x.finish()
+}
+
+// finish is the end of every exchange: what was borrowed goes back, and what happened is told.
+func (x *Exchange) finish() {
+	w := x.w
+	w.engine.Loop.Disarm(&x.timer)
+	x.report()
+	x.held.Release(w.engine.Bufs)
+	x.replay.Release(w.engine.Bufs)
+	x.attempt.release()
+	w.engine.Heads.Put(x.Request)
+	x.snapshot.Drop()
+	w.freeExchange(x)
+}
+
+// reset makes a finished exchange ready for the next request. Timers and ticket stay where they are: taking a timer out of
+// the wheel and putting it in again for every request would cost more than its firing for nothing now and then.
+func (x *Exchange) reset() {
+	x.snapshot, x.listener, x.client, x.Request, x.Route = nil, nil, nil, nil, nil
+	x.requestID, x.host = x.requestID[:0], x.host[:0]
+	x.match.Fields = nil
+	x.bodyIn, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, false, false, false
+	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
+	x.trailers.Reset()
+	x.tried.Reset()
+}

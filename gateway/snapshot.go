@@ -1,0 +1,116 @@
+package gateway
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/gateway/upstream"
+	"github.com/yumen-io/yumen/policy/retry"
+	"github.com/yumen-io/yumen/policy/route"
+	"github.com/yumen-io/yumen/telemetry/metrics"
+)
+
+// Snapshot is a whole configuration, compiled. It is immutable, but for the count of those who use it.
+type Snapshot struct {
+	Revision uint64
+	Table    *route.Table
+	Routes   []*Route // as the table counts them
+	Clusters []*upstream.Group
+	// Changes are what this snapshot makes of the groups, carried out on each loop when it comes into force.
+	Changes []*upstream.Prepared
+	Path    message.PathPolicy
+	View    *metrics.View
+	// Retired is called once, on any goroutine, when the snapshot is out of force and its last exchange has ended.
+	Retired func()
+
+	users atomic.Int64 // exchanges, and one for being in force
+}
+
+// Hold and Drop count those for whom the snapshot must stay as it is.
+func (s *Snapshot) Hold() { s.users.Add(1) }
+
+// Drop undoes one Hold.
+func (s *Snapshot) Drop() {
+	if s.users.Add(-1) == 0 && s.Retired != nil {
+		s.Retired()
+	}
+}
+
+// Listener is what the exchanges of a listener need of its configuration. Frozen.
+type Listener struct {
+	Name         string
+	Scheme       string // "http"
+	BodyBytesMax int64  // 0: no bound
+	Trust        Trust
+}
+
+// Trust says whose word about the client is believed and how it is passed on.
+type Trust struct {
+	From      []netip.Prefix
+	XFields   bool // X-Forwarded-For, -Proto, -Host
+	Forwarded bool // RFC 7239
+}
+
+func (t *Trust) trusts(peer netip.Addr) bool {
+	for _, p := range t.From {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// Route is where a request goes. Frozen. Exactly one of Cluster, Respond and Redirect is set.
+type Route struct {
+	Name    string
+	Index   int
+	Filters []Hooks
+
+	Cluster      *upstream.Group
+	ClusterIndex int
+	Key          *Key // for balancing by hash; nil where the algorithm needs none
+	Retry        *retry.Policy
+	// NonIdempotent lets POST and the like be tried again after they were sent.
+	NonIdempotent bool
+	Request       time.Duration // the whole exchange; 0: no bound
+	FirstByte     time.Duration
+	BetweenBytes  time.Duration
+
+	Respond  *Respond
+	Redirect *Redirect
+}
+
+// Respond is an answer the configuration gives.
+type Respond struct {
+	Status int
+	Body   []byte
+	Fields []Field
+}
+
+// Field is a header field to be set.
+type Field struct{ Name, Value string }
+
+// Redirect is an answer that sends the client elsewhere.
+type Redirect struct {
+	Status int
+	To     Template
+}
+
+// Key says what of a request balancing by hash goes by.
+type Key struct {
+	By   KeyBy
+	Name string // of the header, the cookie or the path parameter
+}
+
+// KeyBy is a part of a request.
+type KeyBy uint8
+
+// The parts a key can be made of.
+const (
+	ByClientAddress KeyBy = iota
+	ByHeader
+	ByCookie
+	ByPathParam
+)
