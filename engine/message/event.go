@@ -17,6 +17,13 @@ const (
 	GotTrailers
 	// GotEnd: the body is over, without trailers.
 	GotEnd
+	// GotReset: the peer gave the stream up, or broke its rules and was told so. Nothing follows on it in either direction. N is
+	// the protocol's error code.
+	GotReset
+	// GotRefusal: a request on a stream of its own that is none, while the connection is sound. It can be answered, once.
+	GotRefusal
+	// GotGoAway: the peer opens no further streams, or takes none. Those that are open go on. N is the error code.
+	GotGoAway
 )
 
 // Event is one step in the life of a stream.
@@ -24,5 +31,5 @@ type Event struct {
 	Kind   Kind
 	End    bool   // nothing follows on this stream in this direction
 	Stream uint32 // which request of the connection this belongs to, counted as the protocol counts
-	N      int    // body bytes, GotData only
+	N      int    // body bytes of GotData; error code of GotReset and GotGoAway
 }

@@ -41,7 +41,8 @@ var floors = []floor{
 		why: "the loop moves bytes and never imports a codec: another protocol must not need another loop",
 	},
 	{
-		name: "codec", packages: []string{"engine/h1", "engine/h2", "engine/ws"}, may: []string{"ground", "buf", "message"},
+		name: "codec", packages: []string{"engine/h1", "engine/h2", "engine/h2/...", "engine/ws", "engine/clienthello", "engine/proxyproto"},
+		may:       []string{"ground", "buf", "message", "codec"},
 		libraries: []string{"golang.org/x/net"},
 		why:       "a codec turns bytes into events and back and never imports the loop: it must run in a fuzzer, byte by byte",
 	},
