@@ -41,7 +41,7 @@ func Main(m *testing.M) int {
 
 // Build compiles cmd/yumen of the module around the working directory to the file at path.
 func Build(path string) error {
-	root, err := moduleRoot()
+	root, err := ModuleRoot()
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,8 @@ func Build(path string) error {
 	return nil
 }
 
-func moduleRoot() (string, error) {
+// ModuleRoot is the folder of the module around the working directory: where the tools and cmd/yumen are built from.
+func ModuleRoot() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("asking go for the module file: %w", err)
