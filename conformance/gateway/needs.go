@@ -50,7 +50,7 @@ clusters: {far: {endpoints: ["127.0.0.1:2"], protocol: h2, tls: {ca: "CERT", sni
 routes: [{path: /*, cluster: far}]`,
 	GRPCHealth: `
 listen: "127.0.0.1:1"
-clusters: {rpc: {endpoints: ["127.0.0.1:2"], protocol: h2c, health: {type: grpc, interval: 1s}}}
+clusters: {rpc: {endpoints: ["127.0.0.1:2"], protocol: h2c, health: {type: grpc, interval: 1s, timeout: 500ms}}}
 routes: [{path: /*, cluster: rpc}]`,
 	GRPCWeb: `
 listen: "127.0.0.1:1"

@@ -1,0 +1,21 @@
+//go:build linux
+
+package grpc
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/yumen-io/yumen/conformance/gateway"
+)
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(caseEnv); name != "" {
+		os.Exit(playCase(name))
+	}
+	os.Exit(gateway.Main(m))
+}
+
+// patience bounds every wait for something that ought to happen soon.
+const patience = 20 * time.Second
