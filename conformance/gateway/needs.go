@@ -79,6 +79,13 @@ func Require(t testing.TB, features ...Feature) {
 	}
 }
 
+// Speaks tells whether the gateway accepts a document with the feature.
+func Speaks(t testing.TB, f Feature) bool {
+	t.Helper()
+	_, ok := speaks(t, f)
+	return ok
+}
+
 // speaks asks the program about the probe of a feature. It is asked again each time: a check takes some milliseconds.
 func speaks(t testing.TB, f Feature) (said string, ok bool) {
 	t.Helper()

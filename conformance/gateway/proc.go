@@ -69,8 +69,11 @@ func (p *Process) CPUTime() (time.Duration, error) {
 }
 
 // RSS is the resident memory of the process in bytes.
-func (p *Process) RSS() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+func (p *Process) RSS() (int64, error) { return ResidentBytes(p.pid) }
+
+// ResidentBytes is the resident memory of any process in bytes.
+func ResidentBytes(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -80,7 +83,7 @@ func (p *Process) RSS() (int64, error) {
 			return kB << 10, err
 		}
 	}
-	return 0, fmt.Errorf("reading /proc/%d/status: no VmRSS", p.pid)
+	return 0, fmt.Errorf("reading /proc/%d/status: no VmRSS", pid)
 }
 
 // Descriptors is the number of file descriptors the process has open.

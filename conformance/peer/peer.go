@@ -23,8 +23,9 @@ import (
 // readyMax is how long a peer may take to listen; the slowest takes a tenth of a second.
 const readyMax = 10 * time.Second
 
-// Nginx runs nginx with an http section (its inside), until the test ends. It is ready once every address listens.
-func Nginx(t testing.TB, http string, addrs ...string) {
+// Nginx runs nginx with an http section (its inside), until the test ends, and returns its process id. It is
+// ready once every address listens.
+func Nginx(t testing.TB, http string, addrs ...string) (pid int) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`user root; daemon off; worker_processes 1; pid %[1]s/pid; error_log %[1]s/error.log;
@@ -34,26 +35,26 @@ http { access_log off; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/p
 %[2]s
 }
 `, dir, http)
-	start(t, dir, conf, addrs, "nginx", "-c", filepath.Join(dir, "conf"), "-e", filepath.Join(dir, "error.log"))
+	return start(t, dir, conf, addrs, "nginx", "-c", filepath.Join(dir, "conf"), "-e", filepath.Join(dir, "error.log"))
 }
 
 // HAProxy runs HAProxy with frontends and backends, until the test ends. Timeouts and mode are set already.
-func HAProxy(t testing.TB, proxies string, addrs ...string) {
+func HAProxy(t testing.TB, proxies string, addrs ...string) (pid int) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n" +
 		"  http-reuse always\n" + proxies + "\n"
-	start(t, dir, conf, addrs, "haproxy", "-db", "-f", filepath.Join(dir, "conf"))
+	return start(t, dir, conf, addrs, "haproxy", "-db", "-f", filepath.Join(dir, "conf"))
 }
 
 // Caddy runs Caddy with a Caddyfile, until the test ends. The admin API and the storage outside the test are off.
-func Caddy(t testing.TB, caddyfile string, addrs ...string) {
+func Caddy(t testing.TB, caddyfile string, addrs ...string) (pid int) {
 	t.Helper()
 	dir := t.TempDir()
-	start(t, dir, caddyfile, addrs, "caddy", "run", "--adapter", "caddyfile", "--config", filepath.Join(dir, "conf"))
+	return start(t, dir, caddyfile, addrs, "caddy", "run", "--adapter", "caddyfile", "--config", filepath.Join(dir, "conf"))
 }
 
-func start(t testing.TB, dir, conf string, addrs []string, name string, args ...string) {
+func start(t testing.TB, dir, conf string, addrs []string, name string, args ...string) (pid int) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("%s is not installed", name)
@@ -91,4 +92,5 @@ func start(t testing.TB, dir, conf string, addrs []string, name string, args ...
 			return err
 		})
 	}
+	return cmd.Process.Pid
 }
