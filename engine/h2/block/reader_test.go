@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/yumen-io/yumen/engine/h1"
 	"github.com/yumen-io/yumen/engine/message"
 )
 
@@ -74,7 +75,8 @@ var samples = []struct {
 	{Request, ":method: OPTIONS; :scheme: https; :authority: exam.test; :path: *", "OPTIONS exam.test * len=-1"},
 	{Request, ":method: GET; :scheme: https; :authority: exam.test; :path: /", "GET exam.test / len=-1"},
 	{Request, ":method: GET; :scheme: https; :authority: exam.test; :path: /?", "GET exam.test /? len=-1"},
-	{Request, ":method: GET; :scheme: https; :authority: exam.test; :path: //a/../%zz|{?b=c?d", "GET exam.test //a/../%zz|{?b=c?d len=-1"},
+	{Request, ":method: GET; :scheme: https; :authority: exam.test; :path: //a/../%zz|{?b=c?d",
+		"GET exam.test //a/../%zz|{?b=c?d len=-1"},
 
 	// RFC 9113 8.3.1, RFC 9110 7.2: authority and host.
 	{Request, ":method: GET; :scheme: https; :path: /a", "400 missing_host"},
@@ -252,8 +254,9 @@ func TestLimits(t *testing.T) {
 func TestDefaultsAreThoseOfHTTP1(t *testing.T) {
 	var r Reader
 	r.Init(nil)
-	if r.limits != NewLimits(Limits{}) || r.limits.ListBytesMax != 32<<10 || r.limits.FieldsMax != 100 || r.limits.TargetBytesMax != 8<<10 {
-		t.Errorf("%+v", r.limits)
+	want := h1.NewLimits(h1.Limits{})
+	if l := r.limits; l.ListBytesMax != want.HeadBytesMax || l.FieldsMax != want.FieldsMax || l.TargetBytesMax != want.TargetBytesMax {
+		t.Errorf("%+v, in HTTP/1 %+v", l, want)
 	}
 }
 

@@ -54,11 +54,11 @@ func TestRequestsWritten(t *testing.T) {
 		{"", plain("GET", "TE", "trailers", "TE", "Trailers"), get + "; te: trailers; te: Trailers"},
 
 		// gRPC asks for te, which HTTP/1 loses.
-		{"", length(plain("POST", "Content-Type", "application/grpc"), -1), post + "; content-type: application/grpc; te: trailers"},
-		{"", length(plain("POST", "Content-Type", "application/GRPC+proto"), -1), post + "; content-type: application/GRPC+proto; te: trailers"},
-		{"", length(plain("POST", "Content-Type", "application/grpc; x=y", "TE", "trailers"), -1), post + "; content-type: application/grpc; x=y; te: trailers"},
-		{"", length(plain("POST", "Content-Type", "application/grpc-web"), -1), post + "; content-type: application/grpc-web"},
-		{"", length(plain("POST", "Content-Type", "application/json"), -1), post + "; content-type: application/json"},
+		{"", plain("GET", "Content-Type", "application/grpc"), get + "; content-type: application/grpc; te: trailers"},
+		{"", plain("GET", "Content-Type", "application/GRPC+proto"), get + "; content-type: application/GRPC+proto; te: trailers"},
+		{"", plain("GET", "Content-Type", "application/grpc;x=y", "TE", "trailers"), get + "; content-type: application/grpc;x=y; te: trailers"},
+		{"", plain("GET", "Content-Type", "application/grpc-web"), get + "; content-type: application/grpc-web"},
+		{"", plain("GET", "Content-Type", "application/json"), get + "; content-type: application/json"},
 
 		// The length, RFC 9110 8.6.
 		{"", length(plain("POST"), 5), post + "; content-length: 5"},
@@ -69,7 +69,8 @@ func TestRequestsWritten(t *testing.T) {
 
 		// RFC 8441 5.
 		{"https", upgrade(plain("GET", "Sec-WebSocket-Key", "k", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Protocol", "chat")),
-			":method: CONNECT; :protocol: websocket; :scheme: https; :authority: exam.test; :path: /a; sec-websocket-version: 13; sec-websocket-protocol: chat"},
+			":method: CONNECT; :protocol: websocket; :scheme: https; :authority: exam.test; :path: /a; " +
+				"sec-websocket-version: 13; sec-websocket-protocol: chat"},
 		{"", plain("GET", "Sec-WebSocket-Key", "k"), get + "; sec-websocket-key: k"},
 	} {
 		w := Writer{Scheme: c.scheme}
@@ -96,7 +97,8 @@ func TestResponsesWritten(t *testing.T) {
 		{response(304, 0), ":status: 304"},
 		{response(304, 7), ":status: 304; content-length: 7"},
 		{response(103, 0, "Link", "</a>"), ":status: 103; link: </a>"},
-		{upgrade(response(101, -1, "Sec-WebSocket-Accept", "a", "Sec-WebSocket-Protocol", "chat")), ":status: 200; sec-websocket-protocol: chat"},
+		{upgrade(response(101, -1, "Sec-WebSocket-Accept", "a", "Sec-WebSocket-Protocol", "chat")),
+			":status: 200; sec-websocket-protocol: chat"},
 		{response(200, -1, "Sec-WebSocket-Accept", "a"), ":status: 200; sec-websocket-accept: a"},
 	} {
 		var w Writer
@@ -108,8 +110,10 @@ func TestResponsesWritten(t *testing.T) {
 
 func TestTrailersWritten(t *testing.T) {
 	var f message.Fields
-	for _, name := range []string{"Grpc-Status", "Date", "X-Forwarded-FOR", "Via", "Connection", "Server", "If-Unmodified-Since", ":status",
-		"Proxy-Authorization", "x-a-name-longer-than-any-forbidden-one", "ETag"} {
+	for _, name := range []string{
+		"Grpc-Status", "Date", "X-Forwarded-FOR", "Via", "Connection", "Server", "If-Unmodified-Since", ":status",
+		"Proxy-Authorization", "x-a-name-longer-than-any-forbidden-one", "ETag",
+	} {
 		f.AddString(name, "0")
 	}
 	f.All()[0].Gone = true
@@ -173,7 +177,8 @@ func TestTableUpdateRFC7541_4_2(t *testing.T) {
 		want  string
 	}{
 		{nil, "\x88"}, {[]uint32{4096}, "\x88"}, {[]uint32{1 << 20}, "\x88"},
-		{[]uint32{4095}, "\x20\x88"}, {[]uint32{0}, "\x20\x88"}, {[]uint32{0, 4096}, "\x20\x88"}, {[]uint32{100, 50}, "\x20\x88"},
+		{[]uint32{4095}, "\x20\x88"}, {[]uint32{0}, "\x20\x88"},
+		{[]uint32{0, 4096}, "\x20\x88"}, {[]uint32{100, 50}, "\x20\x88"},
 	} {
 		var w Writer
 		w.Init()
