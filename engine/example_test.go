@@ -27,8 +27,12 @@ func (g greeter) Refuse(s *engine.Stream, _ *engine.ServerConn, r *message.Refus
 	g.answer(s, r.Status, r.Text)
 }
 
-func (g greeter) Opened(*engine.ServerConn)                     {}
-func (g greeter) Closed(*engine.ServerConn, engine.CloseReason) {}
+func (g greeter) OpenRaw(s *engine.Stream, _ *engine.ServerConn, _ []byte) engine.Receiver {
+	panic("a listener that speaks HTTP has no connections of bytes")
+}
+func (g greeter) Violated(*engine.ServerConn, *message.Refusal) {}
+func (g greeter) Opened()                                       {}
+func (g greeter) Closed(engine.CloseReason)                     {}
 func (g greeter) TurnedAway()                                   {}
 
 func (g greeter) answer(s *engine.Stream, status int, text string) {

@@ -49,8 +49,11 @@ func ParseListen(address string) (netip.AddrPort, error) {
 }
 
 // Bound returns the address the sockets are bound to, with the port the kernel picked.
-func (s *Sockets) Bound() netip.AddrPort {
-	sa, err := syscall.Getsockname(s.FDs[0])
+func (s *Sockets) Bound() netip.AddrPort { return boundAddr(s.FDs[0]) }
+
+// boundAddr returns the local address of a socket.
+func boundAddr(fd int) netip.AddrPort {
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		return netip.AddrPort{}
 	}
@@ -202,6 +205,11 @@ func (l *Listener) Open() int64 { return l.open.Load() }
 func (l *Listener) Close() {
 	l.onEach(func(_ int, p *port) {
 		p.closing = true
+		p.w.servers.each(func(s server) {
+			if s.conn().port == p {
+				s.drain()
+			}
+		})
 		for _, a := range p.acceptors {
 			a.Close(true)
 		}
@@ -260,16 +268,32 @@ func (l *Listener) lightest(p *port) *port {
 }
 
 func (p *port) adopt(fd int, peer netip.AddrPort) {
-	if _, err := newServerConn(p, fd, peer); err != nil {
+	if err := p.begin(fd, peer); err != nil {
 		syscall.Close(fd)
 		p.listener.Exhausted.Add(1)
 		p.forget()
+		return
 	}
 }
 
-func (p *port) closed(c *ServerConn) {
+// begin makes a connection of a descriptor.
+func (p *port) begin(fd int, peer netip.AddrPort) error {
+	if p.config.greets() {
+		return greet(p, fd, peer)
+	}
+	s := newServer(p, peer, p.config.Protocols)
+	c := s.conn()
+	if err := c.w.Loop.Adopt(&c.sock, fd, s); err != nil {
+		return err
+	}
+	p.handler.Opened()
+	c.enter(p.config.Protocols, nil)
+	return nil
+}
+
+func (p *port) closed(why CloseReason) {
 	p.forget()
-	p.handler.Closed(c, c.why)
+	p.handler.Closed(why)
 }
 
 func (p *port) forget() {

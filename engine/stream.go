@@ -42,17 +42,94 @@ type Stream struct {
 	wasFull   bool  // Full was true: Drained is owed
 	expects   bool  // the client waits for an interim answer before it sends its body
 	remaining int64 // body bytes still to come from a client, as far as declared
+	lane      *lane // on a connection with many streams; else nil
 }
 
-// streamConn is the connection under a stream: a ServerConn or a ClientConn.
+// lane is what a stream needs that shares its connection with others: it is read and sent at a pace of its own.
+type lane struct {
+	inbox    buf.Chain       // received while paused
+	trailers *message.Fields // that ended it; nil: none
+	inEnd    bool            // the message ends with inbox
+	tunnel   bool            // its bytes come and go as they like
+	waking   bool            // inbox is to be handed over in the next turn
+
+	window    int64 // body bytes received since windowAt
+	windowAt  mono.Time
+	given     int64     // bytes given to be sent, ever
+	moved     int64     // of them, those that had left their queue at the last look
+	stalledAt mono.Time // since when none has left it
+}
+
+// wants tells that there is something to be handed over, and notes that it will be.
+func (l *lane) wants() bool {
+	if l.waking || l.inbox.Len() == 0 && !l.inEnd {
+		return false
+	}
+	l.waking = true
+	return true
+}
+
+// handOver gives the receiver what was held for it, and returns how many bytes that were.
+func (s *Stream) handOver() int {
+	l := s.lane
+	l.waking = false
+	if s.paused || s.receiver == nil {
+		return 0
+	}
+	n := l.inbox.Len()
+	end := l.inEnd && l.trailers == nil
+	if n > 0 {
+		l.inEnd = l.inEnd && !end
+		s.received = end
+		s.receiver.ReceiveData(s, &l.inbox, n, end)
+	}
+	// The receiver may have ended the stream: it is somebody else's, or nobody's, then.
+	if s.lane == l && l.inEnd && !s.paused && s.receiver != nil {
+		l.inEnd, s.received = false, true
+		s.receiver.ReceiveEnd(s, l.trailers)
+	}
+	return n
+}
+
+// streamConn is the connection under a stream, whatever it speaks.
 type streamConn interface {
 	appendData(s *Stream, src *buf.Chain, n int) error
 	appendEnd(s *Stream, trailers *message.Fields) error
-	outFull() bool
-	pausing()
-	resumed()
+	outFull(s *Stream) bool
+	pausing(s *Stream)
+	resumed(s *Stream)
 	abort(s *Stream, err error)
 }
+
+// serverStreamConn is the connection under a stream from a client.
+type serverStreamConn interface {
+	streamConn
+	sendInterim(s *Stream, h *message.Head)
+	sendHead(s *Stream, h *message.Head, end bool) error
+	lastAnswer()
+}
+
+// clientStreamConn is the connection under a stream to an upstream.
+type clientStreamConn interface {
+	streamConn
+	written(s *Stream) int64
+}
+
+// SendInterim passes an interim response on to the client.
+func (s *Stream) SendInterim(h *message.Head) { s.conn.(serverStreamConn).sendInterim(s, h) }
+
+// SendHead answers a client's request. With status 101 the stream becomes a tunnel, if its request asked for that: what
+// the client sends is handed over from the next turn on, behind the head that goes out in this one, and so is its end.
+func (s *Stream) SendHead(h *message.Head, end bool) error {
+	return s.conn.(serverStreamConn).sendHead(s, h, end)
+}
+
+// Last makes the answer to come the connection's last: what the client sends after it is not to be trusted.
+func (s *Stream) Last() { s.conn.(serverStreamConn).lastAnswer() }
+
+// Written returns how many bytes of a request to an upstream the socket has taken: the question on which sending it
+// again turns. It may be asked while Failed runs.
+func (s *Stream) Written() int64 { return s.conn.(clientStreamConn).written(s) }
 
 // SetReceiver puts another receiver in the place of the present one.
 func (s *Stream) SetReceiver(r Receiver) { s.receiver = r }
@@ -66,7 +143,7 @@ func (s *Stream) SendEnd(trailers *message.Fields) error { return s.conn.appendE
 
 // Full tells that so much waits to be sent that the source should pause; Drained follows.
 func (s *Stream) Full() bool {
-	full := s.conn.outFull()
+	full := s.conn.outFull(s)
 	s.wasFull = s.wasFull || full // asking again while it drains must not make it forget whom it owes
 	return full
 }
@@ -79,7 +156,7 @@ func (s *Stream) Owes() bool { return !s.received && !s.paused && !s.expects }
 func (s *Stream) Pause() {
 	if !s.paused {
 		s.paused = true
-		s.conn.pausing()
+		s.conn.pausing(s)
 	}
 }
 
@@ -90,7 +167,7 @@ func (s *Stream) Paused() bool { return s.paused }
 func (s *Stream) Resume() {
 	if s.paused {
 		s.paused = false
-		s.conn.resumed()
+		s.conn.resumed(s)
 	}
 }
 

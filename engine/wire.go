@@ -39,15 +39,19 @@ type wire struct {
 	timer loop.Timer
 	in    buf.Chain // received, not yet parsed
 	out   buf.Chain // to be sent at the end of the turn
-	sent  int64     // bytes, ever
+	sent  int64     // bytes of out, ever
+	tls   *tlsLayer // nil: bytes travel as they are
+	mux   filler    // nil unless what is sent is chosen at the last moment
 
 	readable bool // the socket may hold bytes; edge-triggered, so nobody will say it again
 	hungUp   bool // the peer's end or an error was announced: read until it shows
 	bulk     bool // the last receive was filled to the brim: the next one is given more room
 	ended    bool // the peer will send nothing more
+	cut      bool // and did not say so as its TLS has it: what only the end delimits may be incomplete
 	blocked  bool // the socket's buffer is full
 	working  bool // on the loop's work list
 	flushing bool // on the loop's flush list
+	failed   bool // it is being closed because of an error
 	dead     bool
 }
 
@@ -66,6 +70,10 @@ type wireUser interface {
 	// broken: the connection failed and is closed.
 	broken(err error)
 }
+
+// filler is a protocol that shares its connection among streams and fills out as far as there is room, just before it is
+// sent.
+type filler interface{ fill() }
 
 // errHangUp is what a wire is broken with when the socket reports an error without naming it.
 var errHangUp = errors.New("connection hung up")
@@ -124,6 +132,9 @@ func (c *wire) Work() {
 
 // receive reads once. It returns 0 if there was nothing, or the connection ended or failed.
 func (c *wire) receive() int {
+	if c.tls != nil {
+		return c.receiveTLS()
+	}
 	size := buf.Small
 	if c.bulk {
 		size = buf.Large
@@ -192,8 +203,22 @@ func (c *wire) Flush() {
 	if c.dead {
 		return
 	}
-	for c.out.Len() > 0 && !c.blocked {
-		n, err := c.send()
+	for !c.blocked {
+		if c.mux != nil {
+			c.mux.fill()
+		}
+		from := &c.out
+		if c.tls != nil {
+			var err error
+			if from, err = c.seal(); err != nil {
+				c.user.unsendable(err)
+				return
+			}
+		}
+		if from.Len() == 0 {
+			break
+		}
+		n, err := c.send(from)
 		if err != nil {
 			if err != loop.ErrAgain {
 				c.user.unsendable(err)
@@ -201,21 +226,23 @@ func (c *wire) Flush() {
 			}
 			c.blocked = true
 		}
-		c.sent += int64(n)
-		c.out.Skip(c.w.Bufs, n)
+		if c.tls == nil {
+			c.sent += int64(n)
+		}
+		from.Skip(c.w.Bufs, n)
 	}
 	c.user.flushed()
 }
 
 // send writes once. A short write means a full buffer, of which an event will tell.
-func (c *wire) send() (n int, err error) {
-	front := c.out.Front()
-	if len(front) == c.out.Len() {
+func (c *wire) send(from *buf.Chain) (n int, err error) {
+	front := from.Front()
+	if len(front) == from.Len() {
 		n, err = c.sock.Send(front)
 		c.blocked = n < len(front)
 		return n, err
 	}
-	pieces := c.out.Pieces(c.w.pieces[:0])
+	pieces := from.Pieces(c.w.pieces[:0])
 	want := 0
 	for _, p := range pieces {
 		want += len(p)
@@ -225,14 +252,31 @@ func (c *wire) send() (n int, err error) {
 	return n, err
 }
 
+// unsent returns how many bytes the socket has not taken yet.
+func (c *wire) unsent() int {
+	n := c.out.Len()
+	if c.tls != nil {
+		n += c.tls.sealed.Len()
+	}
+	return n
+}
+
+// closeWrite tells the peer that nothing more comes: everything has been sent.
+func (c *wire) closeWrite() error {
+	if c.tls != nil {
+		c.farewell()
+	}
+	return c.sock.CloseWrite()
+}
+
 // full tells whoever feeds the connection to pause until flushed.
 func (c *wire) full() bool {
-	n := c.out.Len()
+	n := c.unsent()
 	return n >= outHigh || n >= outSparse && c.held() >= outHigh
 }
 
 // low tells that whoever was told to pause can go on.
-func (c *wire) low() bool { return c.out.Len() <= outLow && !c.full() }
+func (c *wire) low() bool { return c.unsent() <= outLow && !c.full() }
 
 // held is about how much memory the bytes to be sent lie in. Chunks are handed on as they were received, and those that an
 // upstream filled by a part only can hold several times the bytes in them.
@@ -255,6 +299,7 @@ func (c *wire) fail(err error) {
 	if err == nil {
 		err = errHangUp
 	}
+	c.failed = true
 	c.close()
 	c.user.broken(err)
 }
@@ -266,11 +311,18 @@ func (c *wire) close() {
 	}
 	c.dead = true
 	if c.sock.Open() {
+		if c.tls != nil {
+			c.farewell()
+		}
 		c.sock.Close()
 	}
 	c.w.Loop.Cancel(&c.timer)
 	c.in.Release(c.w.Bufs)
 	c.out.Release(c.w.Bufs)
+	if c.tls != nil {
+		c.tls.sealed.Release(c.w.Bufs)
+		c.tls.conn.Release(c.w.Bufs)
+	}
 }
 
 // isReset tells whether err means that the peer slammed the door, as against a fault of ours.

@@ -15,11 +15,13 @@ type Worker struct {
 	Bufs  *buf.Pool
 	Heads message.Pool
 
-	streams  []*Stream
-	pieces   [][]byte   // the gathering write under construction
-	servers  serverList // every connection from a client
-	starved  starved
-	draining bool
+	streams   []*Stream    // free
+	laned     []*Stream    // free, with a lane
+	pieces    [][]byte     // the gathering write under construction
+	servers   serverList   // every connection from a client
+	greetings greetingList // those that are not one yet
+	starved   starved
+	draining  bool
 
 	// Published.
 	moved atomic.Uint64
@@ -52,33 +54,52 @@ func (w *Worker) newStream(conn streamConn, id uint32) *Stream {
 	return &Stream{conn: conn, id: id}
 }
 
+// newLaned returns a stream for a connection that has many.
+func (w *Worker) newLaned(conn streamConn, id uint32) *Stream {
+	if n := len(w.laned); n > 0 {
+		s := w.laned[n-1]
+		w.laned = w.laned[:n-1]
+		s.conn, s.id = conn, id
+		return s
+	}
+	return &Stream{conn: conn, id: id, lane: new(lane)}
+}
+
 func (w *Worker) freeStream(s *Stream) {
+	l := s.lane
 	*s = Stream{}
+	if l != nil {
+		l.inbox.Release(w.Bufs)
+		*l = lane{}
+		s.lane = l
+		if len(w.laned) < streamsKept {
+			w.laned = append(w.laned, s)
+		}
+		return
+	}
 	if len(w.streams) < streamsKept {
 		w.streams = append(w.streams, s)
 	}
 }
 
-// Drain makes every connection from a client end at its next answer, which says so. Those that stay idle are closed by
-// CloseIdle.
-func (w *Worker) Drain() { w.draining = true }
-
-// CloseIdle closes the connections from clients that have no request open, nor ever sent a byte of one. A client that sends one at this very moment
-// loses it, which is why Drain comes first and leaves the busy ones time to be told.
-func (w *Worker) CloseIdle() {
-	for c := w.servers.first; c != nil; {
-		next := c.nextConn
-		if c.stream == nil && c.in.Len() == 0 && !c.readable && (c.phase == phaseIdle || c.phase == phaseHead && c.requests == 0) {
-			c.endIdle(ClosedByDrain)
-		}
-		c = next
-	}
+// Drain makes every connection from a client end at its next answer, which says so, or tells it at once where the protocol
+// has a word for that. Those that stay idle are closed by CloseIdle.
+func (w *Worker) Drain() {
+	w.draining = true
+	w.servers.each(func(s server) { s.drain() })
 }
+
+// CloseIdle closes the connections from clients that have no request open, nor ever sent a byte of one. A client that sends
+// one at this very moment loses it, which is why Drain comes first and leaves the busy ones time to be told.
+func (w *Worker) CloseIdle() { w.servers.each(func(s server) { s.closeIdle() }) }
 
 // CloseAll closes every connection from a client, in the middle of what it does.
 func (w *Worker) CloseAll() {
 	for w.servers.first != nil {
 		w.servers.first.fail(errDrained)
+	}
+	for w.greetings.first != nil {
+		w.greetings.first.fail(ClosedByDrain)
 	}
 }
 
@@ -89,6 +110,15 @@ func (w *Worker) Open() int { return w.servers.n }
 type serverList struct {
 	first *ServerConn
 	n     int
+}
+
+// each calls do with every connection, which may close that one.
+func (l *serverList) each(do func(server)) {
+	for c := l.first; c != nil; {
+		next := c.nextConn
+		do(c.user.(server))
+		c = next
+	}
 }
 
 func (l *serverList) add(c *ServerConn) {

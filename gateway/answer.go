@@ -16,7 +16,8 @@ const reasonField = "X-Yumen-Reason"
 // fail answers with a failure, or breaks off an answer that began.
 func (x *Exchange) fail(f *Failure) {
 	x.failure = f
-	if x.answered {
+	if x.answered || x.raw {
+		x.status = f.Status
 		x.cut(f)
 		return
 	}
@@ -59,6 +60,10 @@ func (x *Exchange) failWithAllow(found route.Result) {
 // say answers with a sentence and the reason's word.
 func (x *Exchange) say(status int, reason, text string) {
 	x.reason = reason
+	if x.grpc != notGRPC {
+		x.sayGRPC(status, reason, text)
+		return
+	}
 	h := x.w.newAnswer(status, reason, x.requestID)
 	h.AddString("Content-Type", plainText)
 	x.send(h, explanation(x.w.scratch[:0], reason, text, x.requestID))

@@ -45,6 +45,7 @@ type Attempt struct {
 	loaded   bool // given is to be told the outcome
 	reused   bool // the connection had carried requests before
 	fresh    bool // do not take one of the pool's idle connections
+	holds    bool // the response's head is kept back by the translator
 	sentEnd  bool // the request has been given to the connection in full
 
 	written int64 // of a tunnel that the upstream is slow to read: what it had taken when the timer ran out last
@@ -53,6 +54,10 @@ type Attempt struct {
 // start chooses an endpoint and asks for a connection to it.
 func (a *Attempt) start() {
 	x := a.x
+	if x.grpc != notGRPC && !x.passTimeout() {
+		x.fail(deadlineExceeded)
+		return
+	}
 	x.attempts++
 	a.cluster = x.Route.Cluster.On(x.w.index)
 	e, why := a.cluster.Pick(x.w.random(), x.balanceKey(), &x.tried)
@@ -63,7 +68,7 @@ func (a *Attempt) start() {
 	}
 	x.tried.Add(e.Addr())
 	a.endpoint, a.given, a.loaded = e, e.Start(), true
-	a.began, a.headAt, a.sentEnd = x.w.now(), 0, false
+	a.began, a.headAt, a.sentEnd, a.holds = x.w.now(), 0, false, false
 	c, err := e.Acquire(&a.ticket, upstream.Request{
 		Pipelined: x.bodyEnded && x.held.Len() == 0 && isSafe(x.Request) && x.Request.Upgrade.Len == 0,
 		Once:      !retry.Idempotent(x.Request.MethodBytes()),
@@ -90,6 +95,10 @@ func (a *Attempt) ConnReady(c *engine.ClientConn) {
 	x := a.x
 	a.unqueued()
 	a.reused = c.Served() > 0
+	if x.raw {
+		a.joined(c)
+		return
+	}
 	bodyless := x.bodyEnded && x.held.Len() == 0 && !x.hasTrailers && x.Request.Length <= 0
 	s, err := c.Request(x.Request, bodyless, a)
 	if err != nil {
@@ -185,12 +194,23 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 	if end {
 		a.stream = nil
 	}
-	if x.Route.Retry.RetriesStatus(h.Status) && !x.answered && a.tryAgain(retriableStatus, h.Status, s.Written()) {
+	if !x.answered && a.worthAnother(h, end) && a.tryAgain(retriableStatus, h, s.Written()) {
 		x.w.engine.Heads.Put(h)
 		return
 	}
 	a.response = h
 	a.step = stepBody
+	if x.translator != nil {
+		if !a.headTranslated(h) {
+			return
+		}
+		if end {
+			a.endTranslated(&h.Fields)
+			return
+		}
+		x.w.engine.Loop.Arm(&a.timer, a.headAt.Add(x.Route.BetweenBytes))
+		return
+	}
 	switch {
 	case !x.sendHead(h, end):
 		a.giveUp(health.BadResponse)
@@ -249,7 +269,11 @@ func (a *Attempt) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool)
 	if end {
 		a.stream = nil
 	}
-	if err := x.sendData(src, n); err != nil {
+	if x.translator != nil {
+		if !a.dataTranslated(src, n) {
+			return
+		}
+	} else if err := x.sendData(src, n); err != nil {
 		src.Skip(x.w.engine.Bufs, n) // they must not be taken for the next answer on the connection
 		a.giveUp(health.BadResponse)
 		x.cut(badResponse)
@@ -273,6 +297,10 @@ func (a *Attempt) ReceiveEnd(_ *engine.Stream, trailers *message.Fields) {
 
 func (a *Attempt) end(trailers *message.Fields) {
 	x := a.x
+	if x.translator != nil {
+		a.endTranslated(trailers)
+		return
+	}
 	if err := x.client.SendEnd(trailers); err != nil {
 		a.giveUp(health.BadResponse)
 		x.cut(badResponse)
@@ -284,7 +312,7 @@ func (a *Attempt) end(trailers *message.Fields) {
 
 // complete: the response has been passed on to its end.
 func (a *Attempt) complete() {
-	a.done(health.OfStatus(a.response.Status))
+	a.done(a.outcome())
 	a.x.finish()
 }
 
@@ -374,15 +402,25 @@ func (a *Attempt) failedAfter(f *Failure, written int64) {
 		a.next(retry.Verdict{Again: true, Fresh: true})
 		return
 	}
-	if a.again(f, 0, written) {
+	if a.again(f, written) {
 		return
 	}
 	x.fail(f)
 }
 
+// worthAnother tells whether an answer is one that the route would rather try again.
+func (a *Attempt) worthAnother(h *message.Head, end bool) bool {
+	r := a.x.Route.Retry
+	if r.RetriesStatus(h.Status) {
+		return true
+	}
+	return end && r.RetriesGRPC() && r.RetriesGRPCStatus(grpcStatusOf(&h.Fields))
+}
+
 // tryAgain is again for a complete head: what follows of the answer is of no use.
-func (a *Attempt) tryAgain(f *Failure, status int, written int64) bool {
-	verdict := a.decide(f, status, written)
+func (a *Attempt) tryAgain(f *Failure, h *message.Head, written int64) bool {
+	status := h.Status
+	verdict := a.decide(f, h, written)
 	if !verdict.Again {
 		a.x.retried = verdict.Why
 		return false
@@ -398,8 +436,8 @@ func (a *Attempt) tryAgain(f *Failure, status int, written int64) bool {
 }
 
 // again decides whether another try follows, and begins it.
-func (a *Attempt) again(f *Failure, status int, written int64) bool {
-	verdict := a.decide(f, status, written)
+func (a *Attempt) again(f *Failure, written int64) bool {
+	verdict := a.decide(f, nil, written)
 	a.x.retried = verdict.Why
 	a.done(a.outcomeOf(f))
 	if verdict.Again {
@@ -418,8 +456,13 @@ func (a *Attempt) outcomeOf(f *Failure) health.Outcome {
 	return f.Outcome
 }
 
-func (a *Attempt) decide(f *Failure, status int, written int64) retry.Verdict {
+// decide asks the route's policy. h is the answer's head, if there is one.
+func (a *Attempt) decide(f *Failure, h *message.Head, written int64) retry.Verdict {
 	x := a.x
+	status, grpc := 0, grpcOK
+	if h != nil {
+		status, grpc = h.Status, grpcStatusOf(&h.Fields)
+	}
 	budget := a.cluster.Budget()
 	v := x.Route.Retry.Decide(retry.Facts{
 		Attempt:      x.attempts,
@@ -429,6 +472,7 @@ func (a *Attempt) decide(f *Failure, status int, written int64) retry.Verdict {
 		Replayable:   x.keepsReplay,
 		Failure:      f.Kind,
 		Status:       status,
+		GRPCStatus:   grpc,
 		Reused:       a.reused,
 		DeadlineLeft: x.deadlineLeft(),
 		BudgetRoom:   budget.HasRoom(x.w.now()),

@@ -33,11 +33,15 @@ type Exchange struct {
 	listener   *Listener
 	client     *engine.Stream // nil once it is gone or complete
 	peer       netip.AddrPort
-	ClientAddr netip.Addr // the peer's, or what a trusted peer says of its own client
+	local      netip.AddrPort // where the client connected to; of a passage of bytes only
+	ClientAddr netip.Addr     // the peer's, or what a trusted peer says of its own client
 	Request    *message.Head
 	path       message.Span // of the request in its normal form, whatever filters make of it
 	began      mono.Time
 	requestID  []byte
+	raw        bool          // a passage of bytes, and no request
+	grpc       grpcKind      // what kind of call the request is, if it is one
+	patience   time.Duration // how long its client waits for the call; 0: it does not say
 
 	// Routing.
 	Route  *Route
@@ -57,9 +61,12 @@ type Exchange struct {
 	// Attempts.
 	attempt  Attempt
 	attempts int
-	tried    balance.Tried
-	retried  retry.Reason
-	failure  *Failure // the last one
+	// Between the two kinds of message, if there are two.
+	translator Translator // nil: both sides speak the same
+	translated buf.Chain  // of the response, on its way to the client
+	tried      balance.Tried
+	retried    retry.Reason
+	failure    *Failure // the last one
 
 	// The response.
 	status   int
@@ -70,13 +77,14 @@ type Exchange struct {
 }
 
 // begin is the story of an exchange, up to the first attempt.
-func (x *Exchange) begin(l *Listener, s *engine.Stream, peer netip.AddrPort, h *message.Head, end bool) {
-	x.snapshot, x.listener, x.client, x.peer, x.Request = x.w.snapshot, l, s, peer, h
+func (x *Exchange) begin(l *Listener, s *engine.Stream, c *engine.ServerConn, h *message.Head, end bool) {
+	x.snapshot, x.listener, x.client, x.peer, x.Request = x.w.snapshot, l, s, c.Peer(), h
 	x.snapshot.Hold()
 	x.began, x.bodyEnded, x.path = x.w.now(), end, h.Path
 	x.w.shard.RequestStarted()
 
-	x.identify(l, peer)
+	x.readGRPC()
+	x.identify(l, c)
 	if err := message.NormalizePath(h, x.snapshot.Path); err != nil {
 		x.refuse(err)
 		return
@@ -98,9 +106,26 @@ func (x *Exchange) begin(l *Listener, s *engine.Stream, peer netip.AddrPort, h *
 		x.respond(r.Respond)
 	case r.Redirect != nil:
 		x.redirect(r.Redirect)
+	case x.translator != nil:
+		x.translate()
 	default:
 		x.proxy()
 	}
+}
+
+// translate begins with what there is of the request's body: nothing yet, or nothing at all.
+func (x *Exchange) translate() {
+	if x.bodyEnded && !x.translateRequest(&x.translated, 0, true) {
+		return
+	}
+	if x.awaitsWhole() {
+		return
+	}
+	if x.translator.Whole() {
+		x.wholeCame()
+		return
+	}
+	x.proxy()
 }
 
 // findRoute chooses the route, or answers that there is none.
@@ -149,12 +174,12 @@ func (x *Exchange) filterRequest() bool {
 // proxy makes the first attempt.
 func (x *Exchange) proxy() {
 	r := x.Route
-	if r.Request > 0 {
-		x.w.engine.Loop.Arm(&x.timer, x.began.Add(r.Request))
+	if limit := x.limit(); limit > 0 {
+		x.w.engine.Loop.Arm(&x.timer, x.began.Add(limit))
 	}
 	cluster := r.Cluster.On(x.w.index)
 	cluster.Budget().Request(x.w.now())
-	x.keepsReplay = !x.bodyEnded && r.Retry.Retries() && x.repeatable()
+	x.keepsReplay = !x.bodyEnded && !x.raw && r.Retry.Retries() && (x.repeatable() || cluster.Multiplexed() || r.Retry.RetriesGRPC())
 	x.attempt.start()
 }
 
@@ -163,17 +188,31 @@ func (x *Exchange) repeatable() bool {
 	return x.Route.NonIdempotent || retry.Idempotent(x.Request.MethodBytes())
 }
 
+// limit is how long the whole exchange may take, by the route's word or by its client's; 0: no bound.
+func (x *Exchange) limit() time.Duration {
+	limit := x.Route.Request
+	if x.patience > 0 && (limit == 0 || x.patience < limit) {
+		limit = x.patience
+	}
+	return limit
+}
+
 // deadlineLeft returns how much time the whole exchange has left.
 func (x *Exchange) deadlineLeft() time.Duration {
-	if x.Route.Request == 0 {
+	limit := x.limit()
+	if limit == 0 {
 		return time.Duration(mono.Never)
 	}
-	return x.began.Add(x.Route.Request).Sub(x.w.now())
+	return x.began.Add(limit).Sub(x.w.now())
 }
 
 // Expire is called by the loop: the exchange as a whole took too long.
 func (x *Exchange) Expire(*loop.Timer) {
 	x.attempt.outOfTime()
+	if x.patience > 0 && x.w.now().Sub(x.began) >= x.patience {
+		x.fail(deadlineExceeded)
+		return
+	}
 	x.fail(requestTimeout)
 }
 
@@ -195,13 +234,35 @@ func (x *Exchange) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool
 		x.fail(bodyTooLarge)
 		return
 	}
+	if x.translator != nil {
+		if x.translateRequest(src, n, end) {
+			x.passTranslated()
+		}
+		return
+	}
 	x.held.Take(x.w.engine.Bufs, src, n)
 	x.passBody()
+}
+
+// passTranslated goes on with what a translator has made of the body so far.
+func (x *Exchange) passTranslated() {
+	switch {
+	case !x.translator.Whole():
+		x.passBody()
+	case x.bodyEnded:
+		x.wholeCame()
+	}
 }
 
 // ReceiveEnd notes the end of the request's body.
 func (x *Exchange) ReceiveEnd(s *engine.Stream, trailers *message.Fields) {
 	x.bodyEnded = true
+	if x.translator != nil {
+		if x.translateRequest(&x.translated, 0, true) {
+			x.passTranslated()
+		}
+		return
+	}
 	if trailers != nil {
 		trailers.CopyTo(&x.trailers)
 		x.hasTrailers = true
@@ -287,9 +348,11 @@ func (x *Exchange) sendData(src *buf.Chain, n int) error {
 // cut breaks the client's connection: its answer began and cannot be completed, and must not look as if it were.
 func (x *Exchange) cut(f *Failure) {
 	x.failure, x.reason = f, f.Reason
-	if x.client != nil {
-		x.client.Abort(f)
+	if s := x.client; s != nil {
 		x.client = nil
+		if x.grpc != grpcCall || x.endWithStatus(s, f) != nil {
+			s.Abort(f)
+		}
 	}
 	x.finish()
 }
@@ -300,6 +363,11 @@ func (x *Exchange) finish() {
 	w.engine.Loop.Disarm(&x.timer)
 	x.report()
 	x.held.Release(w.engine.Bufs)
+	if x.translator != nil {
+		x.translator.Release(w.engine.Bufs)
+		x.translator = nil
+		x.translated.Release(w.engine.Bufs)
+	}
 	x.replay.Release(w.engine.Bufs)
 	x.attempt.release()
 	w.engine.Heads.Put(x.Request)
@@ -314,6 +382,7 @@ func (x *Exchange) reset() {
 	x.requestID, x.host = x.requestID[:0], x.host[:0]
 	x.match.Fields = nil
 	x.bodyIn, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, false, false, false
+	x.raw, x.grpc, x.patience = false, notGRPC, 0
 	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
 	x.trailers.Reset()
 	x.tried.Reset()

@@ -42,6 +42,14 @@ var (
 		health.ConnectFailure, retry.ConnectFailure}
 	upstreamReset = &Failure{Upstream, 502, "upstream_reset", "the upstream reset the connection before its answer was complete",
 		health.Reset, retry.Reset}
+	handshakeFailed = &Failure{Upstream, 502, "tls_failed", "the TLS handshake with the upstream failed",
+		health.ConnectFailure, retry.ConnectFailure}
+	leftAlone = &Failure{Upstream, 503, "upstream_refused", "the upstream says that it did not act on the request",
+		health.Aborted, retry.Refused}
+	streamReset = &Failure{Upstream, 502, "stream_reset", "the upstream gave up the request before its answer was complete",
+		health.Reset, retry.Reset}
+	lostTogether = &Failure{Upstream, 502, "connection_lost", "the connection to the upstream broke under several requests",
+		health.Aborted, retry.Reset}
 	upstreamClosed = &Failure{Upstream, 502, "upstream_closed", "the upstream closed the connection before its answer was complete",
 		health.Reset, retry.Reset}
 	badResponse = &Failure{Upstream, 502, "bad_response", "the upstream's answer was not valid HTTP",
@@ -75,6 +83,8 @@ var (
 	allDrained     = &Failure{Side: Self, Status: 503, Reason: "all_drained", Text: "every endpoint of the cluster is drained"}
 	requestTimeout = &Failure{Side: Upstream, Status: 504, Reason: "request_timeout",
 		Text: "the request as a whole took longer than its route allows", Outcome: health.Aborted}
+	deadlineExceeded = &Failure{Side: Client, Status: 504, Reason: "deadline_exceeded",
+		Text: "the time that the client gave the call is over", Outcome: health.Aborted}
 	bodyTooLarge = &Failure{Side: Client, Status: 413, Reason: "body_too_large",
 		Text: "the request's body is larger than the listener allows", Outcome: health.Aborted}
 	tunnelIdle = &Failure{Side: Self, Status: 101, Reason: "tunnel_idle",
@@ -85,9 +95,9 @@ var (
 
 // failures is every Failure, for the list of reasons.
 var failures = []*Failure{
-	connectFailed, connectTimeout, upstreamReset, upstreamClosed, badResponse, firstByteTimeout, betweenBytesTimeout,
+	connectFailed, connectTimeout, handshakeFailed, upstreamReset, upstreamClosed, leftAlone, streamReset, lostTogether, badResponse, firstByteTimeout, betweenBytesTimeout,
 	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, retriableStatus,
-	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, bodyTooLarge, tunnelIdle, clientGone,
+	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, deadlineExceeded, bodyTooLarge, tunnelIdle, clientGone,
 }
 
 // Answers by configuration, and to OPTIONS *, have reasons too, so that they can be told from those of an upstream.
@@ -95,6 +105,8 @@ const (
 	reasonRespond  = "respond"
 	reasonRedirect = "redirect"
 	reasonOptions  = "options"
+	// A translator had to say something.
+	reasonTranslation = "translation"
 )
 
 // attemptFailure names what an error of the engine or the pools means for an attempt.
@@ -107,6 +119,14 @@ func attemptFailure(err error, connected bool) *Failure {
 		return neighbourFailed
 	case errors.Is(err, engine.ErrUpstreamClosed):
 		return upstreamClosed
+	case errors.Is(err, engine.ErrUnprocessed):
+		return leftAlone
+	case errors.Is(err, engine.ErrStreamReset):
+		return streamReset
+	case errors.Is(err, engine.ErrLostTogether):
+		return lostTogether
+	case errors.Is(err, engine.ErrHandshake):
+		return handshakeFailed
 	case errors.Is(err, upstream.ErrQueueFull):
 		return queueFull
 	case errors.As(err, &refusal):

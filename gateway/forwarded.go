@@ -3,7 +3,9 @@ package gateway
 import (
 	"net/netip"
 
+	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/engine/tlsconn"
 )
 
 // requestIDMax bounds a request id that is taken over from a trusted peer.
@@ -12,7 +14,8 @@ const requestIDMax = 128
 // identify makes the fields that speak of the client say what the gateway knows. What a peer that is not trusted says of
 // itself is dropped first, in every spelling that a server could take for it; what a trusted one says is extended. It
 // runs before routing, so that a rule and the upstream see the same request.
-func (x *Exchange) identify(l *Listener, peer netip.AddrPort) {
+func (x *Exchange) identify(l *Listener, c *engine.ServerConn) {
+	peer := x.peer
 	addr := peer.Addr().Unmap()
 	x.ClientAddr = addr
 	trusted := l.Trust.trusts(addr)
@@ -29,7 +32,26 @@ func (x *Exchange) identify(l *Listener, peer netip.AddrPort) {
 	if l.Trust.Forwarded {
 		x.addForwarded(l, peer, said)
 	}
+	if l.ClientCert != nil {
+		x.addClientCert(l, c)
+	}
 	x.addVia()
+}
+
+// addClientCert tells the upstream of the certificate that the client showed. What the request said of one itself is dropped
+// by now, unless a trusted proxy said it, which is then believed.
+func (x *Exchange) addClientCert(l *Listener, c *engine.ServerConn) {
+	t := c.TLS()
+	if t == nil {
+		return
+	}
+	cert := t.State().Peer
+	if cert == nil {
+		return
+	}
+	x.Request.Remove(message.XForwardedClientCert)
+	raw, at := x.Request.BeginLine(message.XForwardedClientCert)
+	x.Request.EndLine(tlsconn.AppendClientCert(raw, cert, *l.ClientCert), at, message.XForwardedClientCert)
 }
 
 // claims is a set of the fields that speak of the client.
@@ -67,7 +89,7 @@ func dropClaims(h *message.Head, trusted bool) (said claims) {
 			claim = claimsForwarded
 		case message.XRequestID:
 			claim = claimsRequestID
-		case message.XForwardedPort, message.XRealIP:
+		case message.XForwardedPort, message.XRealIP, message.XForwardedClientCert:
 		default:
 			continue
 		}
@@ -85,7 +107,7 @@ func lookalike(name []byte) bool {
 	if message.Lower(name[0]) != 'x' {
 		return false // Forwarded has no dash that could be spelled otherwise
 	}
-	var dashed [len("x-forwarded-proto")]byte
+	var dashed [len("x-forwarded-client-cert")]byte
 	if len(name) > len(dashed) {
 		return false
 	}
@@ -101,7 +123,7 @@ func lookalike(name []byte) bool {
 	}
 	switch message.Identify(dashed[:len(name)]) {
 	case message.XForwardedFor, message.XForwardedHost, message.XForwardedPort, message.XForwardedProto, message.XRealIP,
-		message.XRequestID:
+		message.XRequestID, message.XForwardedClientCert:
 		return true
 	}
 	return false

@@ -89,7 +89,7 @@ func start(tb testing.TB, s settings) *running {
 	for i, e := range s.endpoints {
 		targets[i] = upstream.Target{Addr: netip.MustParseAddrPort(e)}
 	}
-	prepared, err := group.Prepare(&upstream.Spec{Name: "app", H1: limits, Pool: s.pool, Balance: s.balance, Health: s.health},
+	prepared, err := group.Prepare(&upstream.Spec{Name: "app", Dial: engine.DialConfig{H1: limits}, Pool: s.pool, Balance: s.balance, Health: s.health},
 		targets, []*metrics.Cluster{view.Cluster(0, 0)})
 	check(tb, err)
 	prepared.Commit()

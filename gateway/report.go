@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"github.com/yumen-io/yumen/engine"
-	"github.com/yumen-io/yumen/engine/h1"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/policy/health"
 	"github.com/yumen-io/yumen/policy/retry"
@@ -15,7 +14,7 @@ import (
 // Vocabulary fills in the words that the data plane's metrics may use: those of the failures, the refusals, the outcomes.
 // A word's place in its list is the number by which it is counted.
 func Vocabulary(c metrics.Config) metrics.Config {
-	c.Reasons = append(c.Reasons, reasonRespond, reasonRedirect, reasonOptions)
+	c.Reasons = append(c.Reasons, reasonRespond, reasonRedirect, reasonOptions, reasonTranslation)
 	for _, f := range failures {
 		c.Reasons = append(c.Reasons, f.Reason)
 	}
@@ -39,7 +38,6 @@ const rejectedConnections = 0
 
 func refusals() []*message.Refusal {
 	list := append([]*message.Refusal{brokenBody}, engine.Refusals()...)
-	list = append(list, h1.Refusals()...)
 	return append(list, message.PathRefusals()...)
 }
 

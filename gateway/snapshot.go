@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/engine/tlsconn"
 	"github.com/yumen-io/yumen/gateway/upstream"
 	"github.com/yumen-io/yumen/policy/retry"
 	"github.com/yumen-io/yumen/policy/route"
@@ -18,6 +19,7 @@ type Snapshot struct {
 	Table    *route.Table
 	Routes   []*Route // as the table counts them
 	Clusters []*upstream.Group
+	Passages map[string]*Passage // of listeners that carry bytes and no requests, by their names
 	// Changes are what this snapshot makes of the groups, carried out on each loop when it comes into force.
 	Changes []*upstream.Prepared
 	Path    message.PathPolicy
@@ -41,9 +43,12 @@ func (s *Snapshot) Drop() {
 // Listener is what the exchanges of a listener need of its configuration. Frozen.
 type Listener struct {
 	Name         string
-	Scheme       string // "http"
+	Scheme       string // "http", or "https" where TLS ends here
 	BodyBytesMax int64  // 0: no bound
 	Trust        Trust
+	// ClientCert says what of a client's certificate is told to the upstream, in X-Forwarded-Client-Cert; nil: nothing. What
+	// clients that are not trusted say in that field is dropped.
+	ClientCert *tlsconn.ForwardFields
 }
 
 // Trust says whose word about the client is believed and how it is passed on.

@@ -129,7 +129,14 @@ func (f *Front) SetListener(l *Listener) { f.listener = l }
 // Open begins an exchange.
 func (f *Front) Open(s *engine.Stream, c *engine.ServerConn, h *message.Head, end bool) engine.Receiver {
 	x := f.w.newExchange()
-	x.begin(f.listener, s, c.Peer(), h, end)
+	x.begin(f.listener, s, c, h, end)
+	return x
+}
+
+// OpenRaw begins a passage of bytes.
+func (f *Front) OpenRaw(s *engine.Stream, c *engine.ServerConn, name []byte) engine.Receiver {
+	x := f.w.newExchange()
+	x.pass(f.listener, s, c, name)
 	return x
 }
 
@@ -138,11 +145,14 @@ func (f *Front) Refuse(s *engine.Stream, c *engine.ServerConn, r *message.Refusa
 	f.w.refuseConn(f.listener, s, c.Peer(), r)
 }
 
+// Violated counts a connection that broke its protocol.
+func (f *Front) Violated(_ *engine.ServerConn, r *message.Refusal) { f.w.countRefusal(r) }
+
 // Opened counts a connection.
-func (f *Front) Opened(*engine.ServerConn) { f.w.shard.ConnAccepted() }
+func (f *Front) Opened() { f.w.shard.ConnAccepted() }
 
 // Closed counts the end of a connection.
-func (f *Front) Closed(_ *engine.ServerConn, why engine.CloseReason) { f.w.shard.ConnClosed(int(why)) }
+func (f *Front) Closed(why engine.CloseReason) { f.w.shard.ConnClosed(int(why)) }
 
 // TurnedAway counts a connection that was not taken.
 func (f *Front) TurnedAway() { f.w.shard.ConnRejected(rejectedConnections) }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/yumen-io/yumen/control/config"
+	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/h1"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/gateway/upstream"
@@ -64,7 +65,7 @@ func (c *compiler) clusterPlan(said *config.Cluster, limits *h1.Limits) *Cluster
 				ConnectTimeout: said.Timeouts.Connect,
 				QueueTimeout:   said.Connections.QueueTimeout,
 			},
-			H1: limits,
+			Dial: engine.DialConfig{H1: limits},
 			Retry: retry.BudgetConfig{
 				Ratio:          orNever(said.RetryBudget.Share.Fraction()),
 				FloorPerSecond: orNever(float64(said.RetryBudget.Floor.Count) / said.RetryBudget.Floor.Per.Seconds()),
@@ -161,8 +162,8 @@ func fingerprint(p *ClusterPlan) string {
 	if s.Probe != nil {
 		fmt.Fprintf(&b, "%#v\n", *s.Probe)
 	}
-	fmt.Fprintf(&b, "%#v\n", *s.H1)
-	s.Probe, s.H1 = nil, nil // addresses in memory say nothing
+	fmt.Fprintf(&b, "%#v\n", *s.Dial.H1)
+	s.Probe, s.Dial.H1 = nil, nil // addresses in memory say nothing
 	fmt.Fprintf(&b, "%#v\n%#v\n", s, p.DNS)
 	for _, e := range p.Endpoints {
 		fmt.Fprintf(&b, "%q %d %d\n", e.Address, e.Weight, e.Priority)

@@ -28,6 +28,13 @@ type Client struct {
 // Init makes the codec ready for a new connection.
 func (c *Client) Init(l *Limits) { *c = Client{in: reader{limits: l}} }
 
+// InitTunnel makes the codec of a new connection one that frames nothing: a tunnel from the first byte on, as behind a 101.
+// It counts as its one request.
+func (c *Client) InitTunnel() {
+	c.in.state, c.out = untilClose, writer{delimiter: byClose}
+	c.sent, c.last, c.closing = 1, true, true
+}
+
 // AppendHead sends the head of a request: origin-form (or "*"), Host first, and the framing that h.Length asks for. end
 // says that no body follows. It returns the request's number, ErrBusy if the connection takes no further request now,
 // ErrShortBody if h declares a body that end denies; nothing is sent then.

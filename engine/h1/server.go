@@ -34,6 +34,10 @@ type Server struct {
 	persists bool // the client means to keep the connection
 	asks     bool // for a switch of protocols: until the 101 has been sent, what follows the request is another request
 
+	// What proves to the client that its handshake was read, if it asks for a switch: an upstream that speaks another version
+	// of HTTP has no such field to pass on. A pointer, because few connections ever need it.
+	accept *[acceptLen]byte
+
 	// Its response.
 	closing  bool // the connection ends with it
 	headSent bool
@@ -41,6 +45,12 @@ type Server struct {
 
 // Init makes the codec ready for a new connection.
 func (c *Server) Init(l *Limits) { *c = Server{in: reader{limits: l}} }
+
+// InitTunnel makes the codec of a new connection one that frames nothing: a tunnel from the first byte on, as behind a 101.
+func (c *Server) InitTunnel() {
+	c.in.state, c.out = untilClose, writer{delimiter: byClose}
+	c.headSent, c.closing = true, true
+}
 
 // Next reads on in the client's bytes: it consumes what it understood from in and says what that was, None if more bytes
 // are needed or the response to the last request is not complete. An incomplete head or trailer section stays in the
@@ -145,6 +155,7 @@ func (c *Server) gotHead(h *message.Head) (message.Event, error) {
 	}
 	if c.asks = asksToSwitch(h, &fr); c.asks {
 		h.Upgrade = fr.upgrade
+		c.accept = acceptOf(handshakeKey(h))
 	}
 	c.in.beginBody(h.Length)
 	return message.Event{Kind: message.GotHead, End: c.in.state == complete}, nil
@@ -310,6 +321,11 @@ func (c *Server) appendSwitch(out *buf.Chain, p *buf.Pool, h *message.Head, end 
 		b = appendStatusLine(b, h)
 		b = append(b, upgradeLines...)
 		b = appendFields(b, &h.Fields)
+		if _, at := h.NextField("sec-websocket-accept", 0); at < 0 {
+			b = append(b, "Sec-WebSocket-Accept: "...)
+			b = append(b, c.accept[:]...)
+			b = append(b, "\r\n"...)
+		}
 		return append(b, "\r\n"...)
 	})
 	return nil

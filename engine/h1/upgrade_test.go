@@ -151,7 +151,7 @@ func tunnelStory(t *testing.T, apart, late bool, pieces []string) string {
 	if err := c.AppendEnd(&out, p, 0, nil); err != nil || c.Finished() {
 		t.Error("the connection goes on behind a tunnel", err)
 	}
-	const sent = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n\r\nraw"
+	const sent = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nraw"
 	if got := string(out.Pull(p, out.Len())); got != sent {
 		t.Errorf("sent %q, want %q", got, sent)
 	}

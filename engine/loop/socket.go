@@ -58,6 +58,18 @@ func (l *Loop) leave(s *Socket) {
 	l.stats.Sockets.Add(-1)
 }
 
+// MoveTo makes d, which must be closed, the holder of the descriptor, and h the handler of its events: what began as one kind
+// of connection goes on as another. What was announced and not told yet is told to h. s is closed afterwards, without a
+// system call.
+func (s *Socket) MoveTo(d *Socket, h Handler) {
+	s.check()
+	invariant.Check(s.Open() && !d.Open(), "an open socket is moved to a closed one")
+	*d = *s
+	d.handler = h
+	d.loop.slots.entries[d.slot].socket = d
+	*s = Socket{}
+}
+
 // tell calls the handler with ev and with what was put off until now.
 func (s *Socket) tell(ev Events) {
 	ev |= s.later

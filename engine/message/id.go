@@ -38,6 +38,7 @@ const (
 	Upgrade
 	UserAgent
 	Via
+	XForwardedClientCert
 	XForwardedFor
 	XForwardedHost
 	XForwardedPort
@@ -55,7 +56,7 @@ var idNames = [idCount]string{
 	ProxyAuthenticate: "Proxy-Authenticate", ProxyAuthorization: "Proxy-Authorization",
 	ProxyConnection: "Proxy-Connection", Referer: "Referer", RetryAfter: "Retry-After", Server: "Server",
 	SetCookie: "Set-Cookie", TE: "TE", Trailer: "Trailer", TransferEncoding: "Transfer-Encoding",
-	Upgrade: "Upgrade", UserAgent: "User-Agent", Via: "Via", XForwardedFor: "X-Forwarded-For",
+	Upgrade: "Upgrade", UserAgent: "User-Agent", Via: "Via", XForwardedClientCert: "X-Forwarded-Client-Cert", XForwardedFor: "X-Forwarded-For",
 	XForwardedHost: "X-Forwarded-Host", XForwardedPort: "X-Forwarded-Port", XForwardedProto: "X-Forwarded-Proto",
 	XRealIP: "X-Real-IP", XRequestID: "X-Request-ID",
 }
@@ -175,6 +176,8 @@ func Identify(name []byte) ID {
 		case 'x':
 			return is(name, XForwardedProto)
 		}
+	case 23:
+		return is(name, XForwardedClientCert)
 	case 18:
 		return is(name, ProxyAuthenticate)
 	case 19:

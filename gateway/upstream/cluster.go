@@ -9,11 +9,11 @@
 package upstream
 
 import (
+	"net"
 	"net/netip"
 	"time"
 
 	"github.com/yumen-io/yumen/engine"
-	"github.com/yumen-io/yumen/engine/h1"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/balance"
 	"github.com/yumen-io/yumen/policy/health"
@@ -28,12 +28,36 @@ type Spec struct {
 	Health  health.Config
 	Probe   *Probe // nil: no active checks
 	Pool    PoolConfig
-	H1      *h1.Limits
+	Dial    engine.DialConfig // the server's name of its TLS may be left to the targets
+	Proxy   int               // version of the PROXY header that begins a passage of bytes; 0: none
 	Retry   retry.BudgetConfig
 }
 
 // QueueTimeout is how long a request waits for a connection.
 func (s *Spec) QueueTimeout() time.Duration { return s.Pool.QueueTimeout }
+
+// speaks tells whether connections made for s can serve other as well.
+func (s *Spec) speaks(other *Spec) bool {
+	return s != nil && s.Dial.Protocols == other.Dial.Protocols && s.Dial.TLS == other.Dial.TLS
+}
+
+// dialTo returns how connections to a target are made.
+func (s *Spec) dialTo(t Target) *engine.DialConfig {
+	d := s.Dial
+	if d.TLS != nil && d.TLS.ServerName == "" {
+		d.TLS = d.TLS.Clone()
+		d.TLS.ServerName = t.host()
+	}
+	return &d
+}
+
+// host returns the target's name without its port.
+func (t *Target) host() string {
+	if host, _, err := net.SplitHostPort(t.Name); err == nil {
+		return host
+	}
+	return t.Addr.Addr().String()
+}
 
 // Target is an address a cluster may send to.
 type Target struct {
@@ -73,10 +97,13 @@ type Endpoint struct {
 	idleN      int
 	conns      int // connecting, busy and idle
 	connecting int
-	shared     []*engine.ClientConn // pipelined
+	shared     []*engine.ClientConn // pipelined, or multiplexed
 	pace       time.Duration        // of their answers
 	queue      queue
 	removed    bool
+	dial       *engine.DialConfig
+	// multiplexed is what its connections are, or, until one stands, are expected to be.
+	multiplexed bool
 }
 
 // Addr returns the endpoint's address as text.
@@ -90,6 +117,9 @@ func (c *Cluster) Spec() *Spec { return c.spec }
 
 // Budget returns the cluster's retry budget on this loop.
 func (c *Cluster) Budget() *retry.Budget { return c.budget }
+
+// Multiplexed tells whether requests share connections without waiting for each other, as far as is known beforehand.
+func (c *Cluster) Multiplexed() bool { return c.spec.Dial.Protocols&engine.HTTP2 != 0 }
 
 // Counters returns the cluster's metrics on this loop.
 func (c *Cluster) Counters() *metrics.Cluster { return c.counters }
@@ -133,7 +163,7 @@ func (l *Given) Done(outcome health.Outcome, headAfter time.Duration) {
 // apply puts a new specification and a new list of endpoints in the place of the present ones. Endpoints whose address
 // stays keep their connections, load and health.
 func (c *Cluster) apply(p *Prepared, cfg balance.Config, counters *metrics.Cluster) {
-	now := c.w.Loop.Now()
+	now, before := c.w.Loop.Now(), c.spec
 	c.spec, c.counters = p.spec, counters
 	if c.budget == nil || p.spec.Retry != c.budgetConfig {
 		c.budget, c.budgetConfig = retry.NewBudget(p.spec.Retry), p.spec.Retry
@@ -145,10 +175,12 @@ func (c *Cluster) apply(p *Prepared, cfg balance.Config, counters *metrics.Clust
 	endpoints := make([]*Endpoint, len(p.targets))
 	for i, t := range p.targets {
 		e := old[t.Addr]
-		if e == nil {
-			e = &Endpoint{cluster: c, addr: t.Addr, text: t.Addr.String()}
+		if e == nil || !before.speaks(p.spec) {
+			e = &Endpoint{cluster: c, addr: t.Addr, text: t.Addr.String(), multiplexed: p.spec.Dial.Protocols&engine.HTTP2 != 0}
+		} else {
+			delete(old, t.Addr)
 		}
-		delete(old, t.Addr)
+		e.dial = p.spec.dialTo(t)
 		e.index, e.judged = i, p.endpoints[i]
 		endpoints[i] = e
 	}

@@ -64,7 +64,7 @@ func (e *Endpoint) leaveShared(c *engine.ClientConn) {
 // offerShared lets as many join as wait and may. When it is the turn of one that shares with nobody, the others wait
 // until the connection has run empty for it, or there is another.
 func (e *Endpoint) offerShared(c *engine.ClientConn) {
-	for t := e.queue.first; t != nil && t.piped && c.Usable() && c.Open() < e.pool().sharers(); t = e.queue.first {
+	for t := e.queue.first; t != nil && t.piped && c.Usable() && c.Open() < e.sharers(); t = e.queue.first {
 		e.queue.remove(t)
 		t.waiter.ConnReady(c)
 	}

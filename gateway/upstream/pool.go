@@ -23,13 +23,27 @@ type PoolConfig struct {
 	ServedMax   int           // requests on one connection; 0 is no limit
 	QueueMax    int           // requests waiting for a connection
 	// Pipeline is how many requests may be outstanding on one connection. 0 is one at a time.
-	Pipeline       int
+	Pipeline int
+	// Streams is how many requests may be open on one connection that is multiplexed. 0 means 100.
+	Streams        int
 	ConnectTimeout time.Duration
 	QueueTimeout   time.Duration // of a wait for a connection
 }
 
+// streamsDefault is what RFC 9113 6.5.2 asks servers to allow at least.
+const streamsDefault = 100
+
 // sharers is how many requests a connection may carry at once.
-func (p *PoolConfig) sharers() int { return max(1, p.Pipeline) }
+func (e *Endpoint) sharers() int {
+	p := e.pool()
+	if !e.multiplexed {
+		return max(1, p.Pipeline)
+	}
+	if p.Streams == 0 {
+		return streamsDefault
+	}
+	return p.Streams
+}
 
 // Waiter is who asked for a connection. Calls come on the loop, later than the asking.
 type Waiter interface {
@@ -115,6 +129,10 @@ type Request struct {
 // Acquire returns a connection for one request, to begin at once; or nil, and then the ticket's waiter is told later.
 func (e *Endpoint) Acquire(t *Ticket, r Request) (*engine.ClientConn, error) {
 	switch {
+	case e.multiplexed:
+		if c := e.roomy(r.Once); c != nil {
+			return c, nil
+		}
 	case r.Fresh:
 	case r.Pipelined && e.pool().Pipeline > 1:
 		if c := e.joinable(); c != nil {
@@ -132,7 +150,7 @@ func (e *Endpoint) Acquire(t *Ticket, r Request) (*engine.ClientConn, error) {
 			return c, nil
 		}
 	}
-	t.piped = r.Pipelined && !r.Fresh && e.pool().Pipeline > 1
+	t.piped = e.multiplexed || r.Pipelined && !r.Fresh && e.pool().Pipeline > 1
 	t.once, t.fresh, t.since = r.Once, r.Fresh, e.cluster.w.Loop.Now()
 	return nil, e.enqueue(t)
 }
@@ -157,7 +175,7 @@ func (e *Endpoint) popIdle(once bool) *engine.ClientConn {
 // enqueue puts a ticket at the end of the queue. Those for whom a connection is under way do not count as waiting.
 func (e *Endpoint) enqueue(t *Ticket) error {
 	p := e.pool()
-	if e.queue.n >= p.QueueMax+e.connecting*p.sharers() && !e.mayDial() {
+	if e.queue.n >= p.QueueMax+e.connecting*e.sharers() && !e.mayDial() {
 		return ErrQueueFull
 	}
 	e.queue.add(t, e)
@@ -172,19 +190,17 @@ func (e *Endpoint) mayDial() bool { return e.pool().ConnsMax <= 0 || e.conns < e
 // in the queue from a later turn, like any other.
 func (e *Endpoint) dialForQueue() {
 	for e.wantsConn() {
-		c, err := e.cluster.w.Dial(e.addr, e.cluster.spec.H1, e, e.cluster.w.Loop.Now().Add(e.pool().ConnectTimeout))
-		if err != nil {
-			e.cluster.w.Loop.Post(func() { e.dialFailed(err) })
+		if err := e.cluster.w.Dial(e.addr, e.dial, e, e.cluster.w.Loop.Now().Add(e.pool().ConnectTimeout)); err != nil {
+			e.cluster.w.Loop.Post(func() { e.notBegun(err) })
 			return
 		}
 		e.conns++
 		e.connecting++
-		c.OwnerMark = markConnecting
 	}
 }
 
-// dialFailed tells of a connection that could not even be begun. By now the queue may have been served by others.
-func (e *Endpoint) dialFailed(err error) {
+// notBegun tells of a connection that could not even be begun. By now the queue may have been served by others.
+func (e *Endpoint) notBegun(err error) {
 	if e.wantsConn() {
 		e.failOne(err)
 	}
@@ -194,7 +210,7 @@ func (e *Endpoint) dialFailed(err error) {
 // may share it.
 func (e *Endpoint) wantsConn() bool {
 	useful := e.queue.n
-	if n := e.pool().sharers(); n > 1 {
+	if n := e.sharers(); n > 1 {
 		useful += (e.queue.piped+n-1)/n - e.queue.piped
 	}
 	return e.connecting < useful && e.mayDial()
@@ -202,24 +218,48 @@ func (e *Endpoint) wantsConn() bool {
 
 // What a connection is to its endpoint, kept in its OwnerMark.
 const (
-	markConnecting = iota
-	markBusy       // one request at a time
+	markBusy = iota // one request at a time, or on its way out
 	markIdle
-	markShared // pipelined
+	markShared // pipelined, or multiplexed
 )
 
 // Connected is called by the engine.
 func (e *Endpoint) Connected(c *engine.ClientConn) {
 	e.connecting--
-	c.OwnerMark = markBusy
 	e.cluster.counters.ConnOpened()
+	if c.Multiplexed() != e.multiplexed {
+		e.learn(c.Multiplexed())
+	}
+	if c.Multiplexed() {
+		e.share(c)
+	}
 	e.offer(c)
+}
+
+// DialFailed is called by the engine: a connection did not come about.
+func (e *Endpoint) DialFailed(err error) {
+	e.connecting--
+	e.conns--
+	e.failOne(err)
+}
+
+// learn notes that the endpoint turned out to speak otherwise than was taken for granted: what it speaks is agreed upon when
+// a connection begins.
+func (e *Endpoint) learn(multiplexed bool) {
+	e.multiplexed = multiplexed
+	e.queue.piped = 0
+	for t := e.queue.first; t != nil; t = t.next {
+		if t.piped = multiplexed; multiplexed {
+			e.queue.piped++
+		}
+	}
+	e.dialForQueue()
 }
 
 // Answered is called by the engine: a response is complete.
 func (e *Endpoint) Answered(c *engine.ClientConn) {
 	p := e.pool()
-	if c.OwnerMark == markShared {
+	if c.OwnerMark == markShared && !c.Multiplexed() {
 		e.paced(c.Took())
 	}
 	if e.removed || p.AgeMax > 0 && c.IdleSince().Sub(c.Began()) > p.AgeMax || p.ServedMax > 0 && c.Served() >= p.ServedMax {
@@ -279,16 +319,10 @@ func (e *Endpoint) keep(c *engine.ClientConn) {
 func (e *Endpoint) idleDeadline() mono.Time { return e.cluster.w.Loop.Now().Add(e.pool().IdleTimeout) }
 
 // Gone is called by the engine: the connection is closed.
-func (e *Endpoint) Gone(c *engine.ClientConn, err error) {
+func (e *Endpoint) Gone(c *engine.ClientConn, _ error) {
 	e.conns--
-	if c.OwnerMark != markConnecting {
-		e.cluster.counters.ConnClosed(c.OwnerMark == markIdle)
-	}
+	e.cluster.counters.ConnClosed(c.OwnerMark == markIdle)
 	switch c.OwnerMark {
-	case markConnecting:
-		e.connecting--
-		e.failOne(err)
-		return
 	case markIdle:
 		e.dropIdle(c) // unless popIdle has it already
 	case markShared:
@@ -313,7 +347,7 @@ func (e *Endpoint) failOne(err error) {
 	t := e.queue.first
 	n := 1
 	if t != nil && t.piped {
-		n = e.pool().sharers()
+		n = e.sharers()
 	}
 	e.failWaiting(n, err)
 	e.dialForQueue()

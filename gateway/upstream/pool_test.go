@@ -162,7 +162,7 @@ func (b *bench) load(conns, idle, waiting int) {
 func pooled(t *testing.T, change func(*upstream.PoolConfig)) (*bench, *origin) {
 	o := newOrigin(t)
 	b := newBench(t)
-	spec := &upstream.Spec{Name: "app", H1: h1.NewLimits(h1.Limits{}), Pool: upstream.PoolConfig{
+	spec := &upstream.Spec{Name: "app", Dial: engine.DialConfig{H1: h1.NewLimits(h1.Limits{})}, Pool: upstream.PoolConfig{
 		IdleMax: 100, IdleTimeout: time.Minute, QueueMax: 100, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Minute}}
 	if change != nil {
 		change(&spec.Pool)

@@ -13,13 +13,15 @@ type Facts struct {
 	ResponseBytes int64 // bytes of a response seen in this attempt
 	ClientBytes   int64 // bytes of a response, interim ones aside, sent to the client
 
-	Failure Failure
-	Status  int  // with BadStatus
-	Reused  bool // the connection had served, or waited, before this request
+	Failure    Failure
+	Status     int  // with BadStatus
+	Reused     bool // the connection had served, or waited, before this request
 
 	DeadlineLeft time.Duration // of the whole request; a large value if it has none
 	BudgetRoom   bool          // Budget.HasRoom
 	Rnd          uint64        // 64 random bits
+
+	GRPCStatus GRPCStatus // with BadStatus, if the answer is a call's
 }
 
 // Verdict is the decision.
@@ -72,7 +74,8 @@ func (p *Policy) Decide(f Facts) Verdict {
 	switch {
 	case f.ClientBytes > 0:
 		return Verdict{Why: NoResponseBegun}
-	case !untouched && !f.Idempotent:
+	case !untouched && !f.Idempotent && !(f.Failure == BadStatus && p.RetriesGRPCStatus(f.GRPCStatus)):
+		// A status of gRPC is on the list because somebody said that such calls may be made again: all of them are POSTs.
 		return Verdict{Why: NoNotIdempotent}
 	case f.BodyBytes > 0 && !f.Replayable:
 		return Verdict{Why: NoBodyGone}
@@ -112,7 +115,7 @@ func (p *Policy) covers(f Facts) bool {
 	case Refused:
 		return p.on&OnRefused != 0
 	default:
-		return p.RetriesStatus(f.Status)
+		return p.RetriesStatus(f.Status) || p.RetriesGRPCStatus(f.GRPCStatus)
 	}
 }
 

@@ -96,7 +96,7 @@ func every(visit func(p *Policy, f Facts)) {
 											for _, reused := range bools {
 												for _, left := range []time.Duration{-1, 0, time.Millisecond, time.Hour} {
 													for _, room := range bools {
-														visit(p, Facts{attempt, idempotent, request, body, replayable, response, client, failure, status, reused, left, room, math.MaxUint64})
+														visit(p, Facts{attempt, idempotent, request, body, replayable, response, client, failure, status, reused, left, room, math.MaxUint64, 0})
 													}
 												}
 											}

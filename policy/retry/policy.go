@@ -46,6 +46,7 @@ type Config struct {
 	PerTry      time.Duration // how long one attempt may take; 0: as long as the request
 	On          Conditions    // 0 means OnDefault
 	Statuses    []int         // further statuses to retry on, 400 to 599
+	GRPC        []GRPCStatus  // statuses of calls to retry on, where an answer is nothing but its status
 	BackoffBase time.Duration // the mean of the first wait is half of it; 0 means 25 ms, below 0 no waiting
 	BackoffMax  time.Duration // the longest wait; 0 means ten times BackoffBase
 }
@@ -63,6 +64,7 @@ type Policy struct {
 	perTry      time.Duration
 	on          Conditions
 	statuses    [10]uint64 // a bit for each status below 640
+	grpc        uint32     // a bit for each of gRPC's
 	backoffBase time.Duration
 	backoffMax  time.Duration
 }
@@ -72,6 +74,11 @@ func New(cfg Config) *Policy {
 	p := &Policy{attempts: cfg.Attempts, perTry: max(cfg.PerTry, 0), on: cfg.On, backoffBase: cfg.BackoffBase, backoffMax: cfg.BackoffMax}
 	if p.attempts == 0 {
 		p.attempts = attemptsDefault
+	}
+	for _, g := range cfg.GRPC {
+		if g > 0 && g < 32 {
+			p.grpc |= 1 << g
+		}
 	}
 	p.attempts = min(max(p.attempts, 1), attemptsMax)
 	if p.on == 0 {
@@ -141,3 +148,12 @@ func Idempotent[S ~string | ~[]byte](method S) bool {
 	}
 	return false
 }
+
+// GRPCStatus is a status of gRPC (https://grpc.io/docs/guides/status-codes): 0, which is OK, to 16.
+type GRPCStatus int
+
+// RetriesGRPC tells whether any status of gRPC is tried again.
+func (p *Policy) RetriesGRPC() bool { return p.grpc != 0 }
+
+// RetriesGRPCStatus tells whether a status of gRPC is tried again. OK never is.
+func (p *Policy) RetriesGRPCStatus(s GRPCStatus) bool { return s > 0 && s < 32 && p.grpc>>s&1 != 0 }

@@ -1,0 +1,605 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/h2"
+	"github.com/yumen-io/yumen/engine/loop"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/internal/mono"
+)
+
+// Times of connections with many streams.
+const (
+	// lookPause is how often a connection with open streams looks after them: one timer for all of them, so that a stream
+	// costs none. Deadlines of streams are met within it.
+	lookPause = time.Second
+	// partingPause is between the two steps of a GOAWAY (RFC 9113 6.8): requests that were on their way when the first one
+	// said that there will be an end are served; the second one names the last of them. A second is more than a round trip.
+	partingPause = time.Second
+)
+
+// queuedMax is how much of all answers together may wait for windows that a client keeps shut, before those who feed them
+// are told to pause: a hundred streams must not hold a hundred times what one may.
+const queuedMax = 256 << 10
+
+// h2Server is a connection from a client that speaks HTTP/2. Loop-owned.
+type h2Server struct {
+	ServerConn
+	codec h2.Server
+
+	head     *message.Head      // being received
+	streams  map[uint32]*Stream // those open, and those answered whose last bytes are still queued
+	waking   []*Stream          // to be handed what they hold, in the next turn
+	requests int
+	leaving  parting
+	ending   bool // nothing more is read as HTTP: what is to be sent is sent, and the connection ends
+
+	timerAt   mono.Time // what the timer is set to; 0: it is not
+	quietAt   mono.Time // since when no stream is open
+	partAt    mono.Time // when the first step of leaving was taken
+	blockAt   mono.Time // since when a header block is incomplete; 0: none is
+	seen      int64     // bytes sent, at the last look
+	stalledAt mono.Time // since when none was taken of those that wait; 0: some were
+}
+
+// parting is how far a connection has got in taking its leave.
+type parting uint8
+
+const (
+	staying  parting = iota
+	parted           // the client knows that it is not to open further streams
+	partedIn         // and which was the last that is served
+)
+
+func (c *h2Server) start() {
+	c.mux, c.quietAt = c, c.began
+	c.streams = make(map[uint32]*Stream)
+	c.codec.Start(&c.out, c.w.Bufs)
+	c.flushLater()
+	c.wind()
+	if c.draining() {
+		c.drain()
+	}
+	if c.in.Len() > 0 {
+		c.resume()
+	}
+}
+
+// Ready is called by the loop.
+func (c *h2Server) Ready(ev loop.Events) {
+	c.wake()
+	c.wire.Ready(ev)
+}
+
+// hungry: everything is read at once, for what the peer says of one stream may let another go on; what a paused stream
+// cannot take is held within the windows. Only a client that takes none of our bytes is not read: it would have us collect
+// answers to its frames.
+func (c *h2Server) hungry() bool { return c.ending || c.unsent() < outHigh }
+
+func (c *h2Server) received() {
+	for !c.dead && !c.ending && c.in.Len() > 0 && c.hungry() {
+		if c.head == nil {
+			c.head = c.w.Heads.Get()
+		}
+		ev, err := c.codec.Next(&c.in, &c.out, c.w.Bufs, c.head)
+		if err != nil {
+			c.violated(asRefusal(err))
+			break
+		}
+		if ev.Kind == message.None {
+			break
+		}
+		c.take(ev)
+	}
+	switch {
+	case c.dead:
+		return
+	case c.ending:
+		c.discard()
+		return
+	case c.codec.InBlock():
+		if c.blockAt == 0 {
+			c.blockAt = c.w.Loop.Now()
+			c.wind()
+		}
+	default:
+		c.blockAt = 0
+		c.freeHead()
+	}
+	c.flushLater() // the codec may have had something to say
+}
+
+func (c *h2Server) take(ev message.Event) {
+	if ev.Kind == message.GotHead || ev.Kind == message.GotRefusal {
+		c.open(ev)
+		return
+	}
+	s := c.streams[ev.Stream]
+	if s == nil { // given up by us, or the connection's
+		if ev.Kind == message.GotData {
+			c.in.Skip(c.w.Bufs, ev.N)
+			c.codec.Took(&c.out, c.w.Bufs, ev.Stream, ev.N)
+		}
+		return
+	}
+	switch ev.Kind {
+	case message.GotData:
+		c.gotData(s, ev)
+	case message.GotEnd:
+		c.gotEnd(s, nil)
+	case message.GotTrailers:
+		c.gotEnd(s, &c.head.Fields)
+	case message.GotReset:
+		c.failStream(s, errClientGone)
+	}
+}
+
+func (c *h2Server) open(ev message.Event) {
+	if c.w.Bufs.Pressed() {
+		// It may be sent again, here or elsewhere (RFC 9113 8.7). What has begun can end.
+		c.w.starved.count.Add(1)
+		c.codec.Reset(&c.out, c.w.Bufs, ev.Stream, h2.RefusedStream)
+		return
+	}
+	c.requests++
+	s := c.w.newLaned(c, ev.Stream)
+	c.streams[ev.Stream] = s
+	if len(c.streams) == 1 {
+		c.wind()
+	}
+	if ev.Kind == message.GotRefusal {
+		c.port.handler.Refuse(s, &c.ServerConn, c.codec.Refusal(ev.Stream))
+	} else {
+		c.serve(s, ev.End)
+	}
+	if c.requests == c.config.RequestsMax || c.draining() || c.tooOld() {
+		c.drain()
+	}
+}
+
+func (c *h2Server) serve(s *Stream, end bool) {
+	h := c.head
+	c.head = nil
+	if h.Upgrade.Len > 0 {
+		// An extended CONNECT has no body. What its client sends ahead of the answer waits here, for it belongs to a tunnel
+		// that does not stand yet (RFC 8441 5).
+		h.Length, end, s.paused = 0, true, true
+	}
+	s.received, s.remaining, s.expects = end && !s.paused, h.Length, h.Has(message.Expect)
+	s.lane.windowAt = c.w.Loop.Now()
+	id := s.id
+	r := c.port.handler.Open(s, &c.ServerConn, h, end)
+	if c.streams[id] == s && !s.complete {
+		s.receiver = r
+	}
+}
+
+func (c *h2Server) gotData(s *Stream, ev message.Event) {
+	l := s.lane
+	l.window += int64(ev.N)
+	s.expects = false
+	switch {
+	case s.complete:
+		c.in.Skip(c.w.Bufs, ev.N)
+		s.received = ev.End
+	case s.paused || l.inbox.Len() > 0:
+		l.inbox.Take(c.w.Bufs, &c.in, ev.N)
+		l.inEnd = ev.End
+		return // its window is given back when somebody takes it
+	default:
+		s.received = ev.End
+		s.receiver.ReceiveData(s, &c.in, ev.N, ev.End)
+	}
+	c.codec.Took(&c.out, c.w.Bufs, ev.Stream, ev.N)
+}
+
+func (c *h2Server) gotEnd(s *Stream, trailers *message.Fields) {
+	l := s.lane
+	switch {
+	case s.complete:
+		s.received = true
+	case s.paused || l.inbox.Len() > 0:
+		l.inEnd = true
+		if trailers != nil {
+			l.trailers = new(message.Fields)
+			trailers.CopyTo(l.trailers)
+		}
+	default:
+		s.received = true
+		s.receiver.ReceiveEnd(s, trailers)
+	}
+}
+
+func (c *h2Server) resumed(s *Stream) {
+	s.lane.window, s.lane.windowAt = 0, c.w.Loop.Now() // the time we did not read is not the client's
+	if s.lane.wants() {
+		c.waking = append(c.waking, s)
+		c.w.Loop.ReadyLater(&c.sock, loop.Readable)
+	}
+}
+
+// wake hands over what streams hold that take more again.
+func (c *h2Server) wake() {
+	for i := 0; i < len(c.waking); i++ {
+		s := c.waking[i]
+		c.waking[i] = nil
+		if s == nil { // given up meanwhile
+			continue
+		}
+		id := s.id
+		if n := s.handOver(); n > 0 {
+			c.codec.Took(&c.out, c.w.Bufs, id, n)
+			c.flushLater()
+		}
+	}
+	c.waking = c.waking[:0]
+}
+
+func (c *h2Server) sendInterim(s *Stream, h *message.Head) {
+	if h.Status == 100 {
+		s.expects = false
+		s.lane.window, s.lane.windowAt = 0, c.w.Loop.Now() // the time it waited for us is not the client's
+	}
+	c.codec.AppendInterim(&c.out, c.w.Bufs, s.id, h)
+	c.flushLater()
+}
+
+func (c *h2Server) sendHead(s *Stream, h *message.Head, end bool) error {
+	if h.Status == 101 {
+		h.RemoveField([]byte("sec-websocket-accept")) // HTTP/1's (RFC 8441 5.1)
+	}
+	if err := c.codec.AppendHead(&c.out, c.w.Bufs, s.id, h, end); err != nil {
+		return err
+	}
+	c.flushLater()
+	if h.Status == 101 { // the client's direction is open now
+		s.received, s.lane.tunnel = false, true
+		s.Resume()
+	}
+	if end {
+		c.answered(s)
+	}
+	return nil
+}
+
+func (c *h2Server) appendData(s *Stream, src *buf.Chain, n int) error {
+	if err := c.codec.AppendData(&c.out, c.w.Bufs, s.id, src, n); err != nil {
+		return err
+	}
+	s.lane.given += int64(n)
+	c.flushLater()
+	return nil
+}
+
+func (c *h2Server) appendEnd(s *Stream, trailers *message.Fields) error {
+	if err := c.codec.AppendEnd(&c.out, c.w.Bufs, s.id, trailers); err != nil {
+		return err
+	}
+	c.flushLater()
+	c.answered(s)
+	return nil
+}
+
+// answered: nothing more will be given to be sent. The stream stays until what was given has gone. What still comes of the
+// request is of no use: the codec tells its client to stop, behind the answer (RFC 9113 8.1).
+func (c *h2Server) answered(s *Stream) {
+	s.complete, s.receiver = true, nil
+	c.emptyInbox(s)
+	if c.codec.Queued(s.id) == 0 {
+		c.closed(s)
+	}
+}
+
+func (c *h2Server) emptyInbox(s *Stream) {
+	if n := s.lane.inbox.Len(); n > 0 {
+		s.lane.inbox.Release(c.w.Bufs)
+		c.codec.Took(&c.out, c.w.Bufs, s.id, n)
+	}
+}
+
+// closed frees a stream that nobody holds.
+func (c *h2Server) closed(s *Stream) {
+	c.forget(s)
+	c.w.freeStream(s)
+	c.quiet()
+}
+
+// forget takes a stream off the connection.
+func (c *h2Server) forget(s *Stream) {
+	c.emptyInbox(s)
+	delete(c.streams, s.id)
+	if s.lane.waking {
+		for i, w := range c.waking {
+			if w == s {
+				c.waking[i] = nil
+			}
+		}
+	}
+}
+
+// failStream tells whoever holds a stream that it is over.
+func (c *h2Server) failStream(s *Stream, err error) {
+	c.forget(s)
+	if r := s.receiver; r != nil {
+		r.Failed(s, err)
+	}
+	c.w.freeStream(s)
+	c.quiet()
+}
+
+// quiet is called when a stream has ended: it may have been the last.
+func (c *h2Server) quiet() {
+	if c.dead || c.ending || len(c.streams) > 0 {
+		return
+	}
+	c.quietAt = c.w.Loop.Now()
+	if c.leaving == partedIn {
+		c.finish()
+	}
+}
+
+func (c *h2Server) outFull(s *Stream) bool {
+	return c.codec.Queued(s.id) >= outHigh || c.codec.QueuedTotal() >= queuedMax
+}
+
+func (c *h2Server) pausing(*Stream) {}
+
+// abort cuts an answer short: the stream is reset, which no client can take for its end.
+func (c *h2Server) abort(s *Stream, _ error) {
+	if c.dead || c.streams[s.id] != s {
+		return
+	}
+	s.receiver = nil
+	c.codec.Reset(&c.out, c.w.Bufs, s.id, h2.InternalError)
+	c.flushLater()
+	c.closed(s)
+}
+
+// lastAnswer: framing keeps what follows on other streams apart from this one, so there is nothing to distrust.
+func (c *h2Server) lastAnswer() {}
+
+// fill moves what streams have to say into the wire's chain, as far as windows and its mark allow.
+func (c *h2Server) fill() {
+	if !c.ending {
+		c.codec.Flush(&c.out, c.w.Bufs, outHigh)
+	}
+}
+
+func (c *h2Server) flushed() {
+	if c.ending {
+		if c.unsent() == 0 {
+			c.half(false)
+		}
+		return
+	}
+	for {
+		id, ok := c.codec.NextDrained()
+		if !ok {
+			break
+		}
+		s := c.streams[id]
+		switch {
+		case s == nil:
+		case s.complete && c.codec.Queued(id) == 0:
+			c.closed(s)
+		case s.wasFull && s.receiver != nil && c.codec.QueuedTotal() < queuedMax:
+			s.wasFull = false
+			s.receiver.Drained(s)
+		}
+	}
+	if c.unsent() < outLow {
+		c.resume() // hungry again, if it was not
+	}
+	c.wind()
+}
+
+// drain tells the client to open no further streams. Which was the last that is served, it is told a moment later.
+func (c *h2Server) drain() {
+	if c.leaving != staying || c.ending {
+		return
+	}
+	c.leaving, c.partAt = parted, c.w.Loop.Now()
+	c.codec.GoAway(&c.out, c.w.Bufs, false)
+	c.flushLater()
+	c.wind()
+}
+
+// part takes the second step of leaving.
+func (c *h2Server) part(why CloseReason) {
+	c.leaving, c.why = partedIn, why
+	c.codec.GoAway(&c.out, c.w.Bufs, true)
+	c.flushLater()
+	c.quiet()
+}
+
+func (c *h2Server) closeIdle() {
+	if len(c.streams) == 0 && c.in.Len() == 0 && !c.readable && !c.ending {
+		c.part(ClosedByDrain)
+	}
+}
+
+// violated ends a connection that broke the protocol: the codec has said why.
+func (c *h2Server) violated(r *message.Refusal) {
+	c.port.handler.Violated(&c.ServerConn, r)
+	c.why = ClosedByRefusal
+	c.failAll()
+	c.finish()
+}
+
+// failAll ends every stream: its client is gone, or as good as that.
+func (c *h2Server) failAll() {
+	for _, s := range c.streams {
+		c.forget(s)
+		if r := s.receiver; r != nil {
+			r.Failed(s, errClientGone)
+		}
+		c.w.freeStream(s)
+	}
+}
+
+// finish ends the connection behind what is still to be sent.
+func (c *h2Server) finish() {
+	if c.dead || c.ending {
+		return
+	}
+	c.ending = true
+	c.in.Release(c.w.Bufs)
+	c.freeHead()
+	c.w.Loop.Arm(&c.timer, c.w.Loop.Now().Add(c.config.SendTimeout))
+	c.flushLater()
+}
+
+// wind sets the timer to what comes next. One that is set to an earlier time is left alone: when it expires, it is wound
+// again, and setting it for every request would cost more.
+func (c *h2Server) wind() {
+	if c.dead || c.ending {
+		return
+	}
+	now := c.w.Loop.Now()
+	next := c.quietAt.Add(c.config.IdleTimeout)
+	switch {
+	case !c.codec.Settled():
+		next = c.began.Add(c.config.HeadTimeout)
+	case c.busy():
+		next = now.Add(lookPause)
+	}
+	if c.leaving == parted {
+		next = min(next, c.partAt.Add(partingPause))
+	}
+	if c.timerAt == 0 || next < c.timerAt {
+		c.timerAt = next
+		c.w.Loop.Arm(&c.timer, next)
+	}
+}
+
+// busy tells that there is something to look after.
+func (c *h2Server) busy() bool { return len(c.streams) > 0 || c.unsent() > 0 || c.blockAt != 0 }
+
+// Expire is called by the loop.
+func (c *h2Server) Expire(*loop.Timer) {
+	c.timerAt = 0
+	now := c.w.Loop.Now()
+	switch {
+	case c.ending:
+		c.end(c.why)
+		return
+	case !c.codec.Settled() && now.Sub(c.began) >= c.config.HeadTimeout,
+		c.blockAt != 0 && now.Sub(c.blockAt) >= c.config.HeadTimeout:
+		c.part(ClosedByHeadTimeout)
+		c.failAll()
+		c.finish()
+		return
+	case c.busy():
+		c.look(now)
+	case now.Sub(c.quietAt) >= c.config.IdleTimeout:
+		c.part(ClosedByIdleTimeout)
+		return
+	}
+	if c.leaving == parted && now.Sub(c.partAt) >= partingPause {
+		why := ClosedByAge
+		if c.draining() {
+			why = ClosedByDrain
+		}
+		c.part(why)
+	}
+	if c.tooOld() {
+		c.drain()
+	}
+	c.wind()
+}
+
+// look ends what takes too long: the connection, if the client takes none of what waits for it, or single streams.
+func (c *h2Server) look(now mono.Time) {
+	c.codec.Refill()
+	if stalled(c.unsent() > 0, c.sent != c.seen, &c.stalledAt, now) >= c.config.SendTimeout {
+		c.fail(errSendTimeout)
+		return
+	}
+	c.seen = c.sent
+	for id, s := range c.streams {
+		if c.dead || c.ending {
+			return
+		}
+		l := s.lane
+		queued := c.codec.Queued(id)
+		moved := l.given - int64(queued)
+		if stalled(queued > 0, moved != l.moved, &l.stalledAt, now) >= c.config.SendTimeout {
+			c.codec.Reset(&c.out, c.w.Bufs, id, h2.Cancel)
+			c.flushLater()
+			c.failStream(s, errClientGone)
+			continue
+		}
+		l.moved = moved
+		if s.complete && queued == 0 {
+			c.closed(s)
+			continue
+		}
+		c.checkRate(s, now)
+	}
+}
+
+// checkRate refuses a request whose body comes too slowly, as HTTP/1's connection does.
+func (c *h2Server) checkRate(s *Stream, now mono.Time) {
+	l := s.lane
+	if s.received || l.inEnd || s.paused || s.expects || s.complete || l.tunnel {
+		l.window, l.windowAt = 0, now
+		return
+	}
+	if now.Sub(l.windowAt) < c.config.BodyWindow {
+		return
+	}
+	least := max(1, c.config.BodyRateMin*c.config.BodyWindow.Milliseconds()/1000)
+	if l.window < least {
+		s.receiver.Failed(s, refuseBodyRate)
+		return
+	}
+	l.window, l.windowAt = 0, now
+}
+
+// stalled returns for how long something has waited without moving.
+func stalled(waits, moved bool, since *mono.Time, now mono.Time) time.Duration {
+	if !waits || moved || *since == 0 {
+		*since = now
+		return 0
+	}
+	return now.Sub(*since)
+}
+
+func (c *h2Server) endOfInput() {
+	switch {
+	case c.ending:
+		if c.unsent() == 0 {
+			c.end(c.why)
+		}
+	case len(c.streams) == 0:
+		c.finish()
+	default:
+		// There is no half-closed connection in HTTP/2: streams have ends of their own.
+		c.why = ClosedByClient
+		c.failAll()
+		c.end(c.why)
+	}
+}
+
+func (c *h2Server) unsendable(err error) { c.fail(err) }
+
+func (c *h2Server) broken(err error) {
+	c.note(err)
+	c.failAll()
+	c.gone()
+}
+
+func (c *h2Server) gone() {
+	c.freeHead()
+	c.codec.Release(c.w.Bufs)
+	c.leave()
+}
+
+func (c *h2Server) freeHead() {
+	if c.head != nil {
+		c.w.Heads.Put(c.head)
+		c.head = nil
+	}
+}

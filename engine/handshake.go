@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"io"
+
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/loop"
+	"github.com/yumen-io/yumen/engine/tlsconn"
+	"golang.org/x/sys/unix"
+)
+
+// borrowed is a descriptor in the hands of a handshake's goroutine. The loop that owns it meanwhile neither reads nor writes
+// nor closes it, and passes on what it hears of its readiness.
+type borrowed int
+
+// Recv reads without waiting.
+func (b borrowed) Recv(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(b), p)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return 0, loop.ErrAgain
+		case err != nil:
+			return 0, err
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+// Send writes without waiting.
+func (b borrowed) Send(p []byte) (int, error) {
+	for {
+		n, err := unix.SendmsgN(int(b), p, nil, nil, unix.MSG_NOSIGNAL)
+		switch err {
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, loop.ErrAgain
+		default:
+			return n, err
+		}
+	}
+}
+
+// tlsLayer is the TLS of a wire.
+type tlsLayer struct {
+	conn   *tlsconn.Conn
+	sealed buf.Chain // records, to be sent
+
+	farewell bool // close_notify is among them, or was
+}
+
+// sealMost is how much is encrypted at once: no more than one send takes, so that what a peer does not read waits as it was
+// given, and counts as such.
+const sealMost = 64 << 10
+
+// receiveTLS reads and decrypts. It returns 0 if there was nothing, or the connection ended or failed.
+func (c *wire) receiveTLS() int {
+	t := c.tls.conn
+	n, err := t.Open(&c.sock, &c.in, c.w.Bufs, buf.Large)
+	if t.Owed() {
+		c.flushLater() // TLS has an answer of its own to something
+	}
+	c.readable = err == nil && (!t.Drained() || c.hungUp || t.Pending(c.w.Bufs))
+	switch {
+	case n > 0:
+		// What err says, it says again.
+		c.readable = c.readable || err != nil && err != loop.ErrAgain
+		return n
+	case err == nil:
+		if c.readable { // a record that held nothing for us
+			c.w.Loop.ReadyLater(&c.sock, loop.Readable)
+		}
+	case err == loop.ErrAgain:
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		c.ended, c.cut = true, err == io.ErrUnexpectedEOF
+		c.user.endOfInput()
+	default:
+		c.fail(err)
+	}
+	return 0
+}
+
+// seal encrypts what is to be sent, if nothing encrypted is left.
+func (c *wire) seal() (*buf.Chain, error) {
+	t := c.tls
+	n := min(c.out.Len(), sealMost)
+	if (n > 0 || t.conn.Owed()) && t.sealed.Len() < sealMost {
+		if err := t.conn.Seal(&t.sealed, c.w.Bufs, &c.out, n); err != nil {
+			return nil, err
+		}
+		// From here on it cannot be told how much of it the peer may have got.
+		c.sent += int64(n)
+	}
+	return &t.sealed, nil
+}
+
+// farewell tells the peer that the connection ends here and was not cut, as far as the socket takes it.
+func (c *wire) farewell() {
+	t := c.tls
+	if t.farewell || c.failed {
+		return
+	}
+	t.farewell = true
+	t.conn.Close(&t.sealed, c.w.Bufs)
+	if !c.blocked && t.sealed.Len() > 0 {
+		if n, err := c.send(&t.sealed); err == nil {
+			t.sealed.Skip(c.w.Bufs, n)
+		}
+	}
+}

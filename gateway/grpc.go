@@ -1,0 +1,229 @@
+package gateway
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/yumen-io/yumen/engine"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/policy/health"
+	"github.com/yumen-io/yumen/policy/retry"
+)
+
+// What a gateway owes to calls of gRPC beyond passing them on (the protocol is doc/PROTOCOL-HTTP2.md of grpc): a deadline that
+// the client names is kept, and the upstream told what is left of it; and what goes wrong here is said as a status of the
+// call, not of HTTP.
+
+// grpcKind tells what kind of call a request is.
+type grpcKind uint8
+
+const (
+	notGRPC grpcKind = iota
+	grpcCall
+	grpcWebCall // for a client that can see no trailers; the upstream gets a plain call
+)
+
+// Statuses of gRPC that the gateway speaks of.
+const (
+	grpcOK                = retry.GRPCStatus(0)
+	grpcUnknown           = retry.GRPCStatus(2)
+	grpcDeadlineExceeded  = retry.GRPCStatus(4)
+	grpcPermissionDenied  = retry.GRPCStatus(7)
+	grpcResourceExhausted = retry.GRPCStatus(8)
+	grpcUnimplemented     = retry.GRPCStatus(12)
+	grpcInternal          = retry.GRPCStatus(13)
+	grpcUnavailable       = retry.GRPCStatus(14)
+	grpcUnauthenticated   = retry.GRPCStatus(16)
+)
+
+// Fields of a call, in lower case, as NextField wants them.
+const (
+	grpcStatusField  = "grpc-status"
+	grpcMessageField = "grpc-message"
+	grpcTimeoutField = "grpc-timeout"
+)
+
+// readGRPC finds out whether the request is a call, and how long its client waits for it.
+func (x *Exchange) readGRPC() {
+	h := x.Request
+	if !h.IsMethod("POST") {
+		return
+	}
+	value, _ := h.Get(message.ContentType)
+	if !isGRPC(value) {
+		return
+	}
+	x.BecomeCall(false)
+}
+
+// BecomeCall makes the request a call: a filter has turned one of another kind into it. web: its client can see no trailers.
+func (x *Exchange) BecomeCall(web bool) {
+	x.grpc = grpcCall
+	if web {
+		x.grpc = grpcWebCall
+	}
+	if value, at := x.Request.NextField(grpcTimeoutField, 0); at >= 0 {
+		x.patience = parseTimeout(value)
+	}
+}
+
+// isGRPC tells whether a content type is that of a call.
+func isGRPC(contentType []byte) bool {
+	const prefix = "application/grpc"
+	if len(contentType) < len(prefix) || !message.EqualFold(contentType[:len(prefix)], []byte(prefix)) {
+		return false
+	}
+	rest := contentType[len(prefix):]
+	return len(rest) == 0 || rest[0] == '+' || rest[0] == ';'
+}
+
+// timeoutUnits are the units of grpc-timeout, in the order of size.
+var timeoutUnits = [...]struct {
+	letter byte
+	unit   time.Duration
+}{
+	{'n', time.Nanosecond}, {'u', time.Microsecond}, {'m', time.Millisecond}, {'S', time.Second}, {'M', time.Minute}, {'H', time.Hour},
+}
+
+// parseTimeout reads a grpc-timeout: at most eight digits and a unit. 0 if it is none, or asks for nothing: a call whose
+// client does not wait at all is not told from one whose client does not say; the upstream judges it.
+func parseTimeout(b []byte) time.Duration {
+	if len(b) < 2 || len(b) > 9 {
+		return 0
+	}
+	var n int64
+	for _, c := range b[:len(b)-1] {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = n*10 + int64(c-'0')
+	}
+	for _, u := range timeoutUnits {
+		if u.letter == b[len(b)-1] {
+			if n > math.MaxInt64/int64(u.unit) {
+				return math.MaxInt64
+			}
+			return time.Duration(n) * u.unit
+		}
+	}
+	return 0
+}
+
+// appendTimeout appends d, which is above zero, in the finest unit that eight digits hold. It is rounded down, so that the
+// upstream never waits longer than its client.
+func appendTimeout(b []byte, d time.Duration) []byte {
+	for _, u := range timeoutUnits {
+		if n := int64(d / u.unit); n < 100_000_000 {
+			return append(strconv.AppendInt(b, n, 10), u.letter)
+		}
+	}
+	return append(b, "99999999H"...)
+}
+
+// passTimeout tells the upstream how much of its client's patience is left. It returns false if that is nothing.
+func (x *Exchange) passTimeout() bool {
+	if x.patience == 0 {
+		return true
+	}
+	left := x.began.Add(x.patience).Sub(x.w.now())
+	if left <= 0 {
+		return false
+	}
+	b := appendTimeout(x.w.scratch[:0], left)
+	x.w.scratch = b
+	x.Request.SetField([]byte(grpcTimeoutField), b)
+	return true
+}
+
+// grpcStatusOf returns the status that fields tell, OK if they tell none.
+func grpcStatusOf(f *message.Fields) retry.GRPCStatus {
+	value, at := f.NextField(grpcStatusField, 0)
+	if at < 0 || len(value) == 0 || len(value) > 2 {
+		return grpcOK
+	}
+	n := 0
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return grpcUnknown
+		}
+		n = n*10 + int(c-'0')
+	}
+	return retry.GRPCStatus(n)
+}
+
+// callStatus says in the words of gRPC what a status of HTTP means that the gateway answers with.
+func callStatus(status int, reason string) retry.GRPCStatus {
+	switch status {
+	case 400, 431:
+		return grpcInternal
+	case 401:
+		return grpcUnauthenticated
+	case 403:
+		return grpcPermissionDenied
+	case 404, 405, 501:
+		return grpcUnimplemented
+	case 413:
+		return grpcResourceExhausted
+	case 408:
+		return grpcDeadlineExceeded
+	case 504:
+		if reason == connectTimeout.Reason { // nothing was sent
+			return grpcUnavailable
+		}
+		return grpcDeadlineExceeded
+	case 429, 502, 503:
+		return grpcUnavailable
+	}
+	return grpcUnknown
+}
+
+// sayGRPC answers a call with a status and a sentence, and nothing else ("Trailers-Only").
+func (x *Exchange) sayGRPC(status int, reason, text string) {
+	h := x.w.newAnswer(200, reason, x.requestID)
+	kind := "application/grpc"
+	if x.grpc == grpcWebCall {
+		kind = "application/grpc-web+proto"
+	}
+	h.AddString("Content-Type", kind)
+	x.addCallStatus(&h.Fields, callStatus(status, reason), reason, text)
+	x.send(h, nil)
+}
+
+// endWithStatus ends an answer that began and cannot be completed with a status that says so.
+func (x *Exchange) endWithStatus(s *engine.Stream, f *Failure) error {
+	var trailers message.Fields
+	x.addCallStatus(&trailers, callStatus(f.Status, f.Reason), f.Reason, f.Text)
+	return s.SendEnd(&trailers)
+}
+
+func (x *Exchange) addCallStatus(f *message.Fields, status retry.GRPCStatus, reason, text string) {
+	b := strconv.AppendInt(x.w.scratch[:0], int64(status), 10)
+	f.Add([]byte("Grpc-Status"), b)
+	b = appendCallMessage(b[:0], text)
+	b = append(b, " ("...)
+	b = append(b, reason...)
+	f.Add([]byte("Grpc-Message"), append(b, ')'))
+	x.w.scratch = b
+}
+
+// appendCallMessage appends a message in the percent-encoding of gRPC.
+func appendCallMessage(b []byte, text string) []byte {
+	const digits = "0123456789ABCDEF"
+	for i := range len(text) {
+		if c := text[i]; c >= ' ' && c <= '~' && c != '%' {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', digits[c>>4], digits[c&15])
+		}
+	}
+	return b
+}
+
+// callOutcome says what the end of a call says of the endpoint: a server that calls itself unavailable is taken at its word.
+func callOutcome(f *message.Fields) health.Outcome {
+	if grpcStatusOf(f) == grpcUnavailable {
+		return health.OfStatus(503)
+	}
+	return health.OK
+}

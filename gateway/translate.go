@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/policy/health"
+)
+
+// Translator makes of one exchange's request one of another kind, and of its answer one that the client understands: it sees
+// bodies, which hooks do not. A filter's request hook sets it; there is one at most. All calls come on the loop, in the order
+// below, and none behind Release.
+//
+// A *Respond that a call returns is an answer in place of what was under way: given to the client as it is, as long as
+// nothing else was, else a cut.
+type Translator interface {
+	// Whole tells that the upstream is asked only when the whole request has come and was found good.
+	Whole() bool
+	// RequestBody takes the next n bytes of the client's body from in, all of them, and appends to out what the upstream gets.
+	// end says that they are the last.
+	RequestBody(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool, end bool) *Respond
+	// ResponseHead changes the answer's head into what the client gets. hold keeps it back until there is something behind it.
+	ResponseHead(h *message.Head) (hold bool, r *Respond)
+	// ResponseBody takes the next n bytes of the upstream's body from in, all of them, and appends to out what the client gets.
+	ResponseBody(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool) *Respond
+	// ResponseEnd ends the answer. The trailers, which may be nil, are those of the upstream; for an answer without a body its
+	// head. It may append to out, and returns the trailers that the client gets.
+	ResponseEnd(trailers *message.Fields, out *buf.Chain, p *buf.Pool) (*message.Fields, *Respond)
+	// Release gives back what the translator holds.
+	Release(p *buf.Pool)
+}
+
+// Translate sets the exchange's translator. It is for request hooks.
+func (x *Exchange) Translate(t Translator) { x.translator = t }
+
+// awaitsWhole tells that the request must be complete before an upstream is asked.
+func (x *Exchange) awaitsWhole() bool {
+	return x.translator != nil && x.translator.Whole() && !x.bodyEnded
+}
+
+// translateRequest translates the next part of the request. It returns false if it was answered.
+func (x *Exchange) translateRequest(src *buf.Chain, n int, end bool) bool {
+	if r := x.translator.RequestBody(src, n, &x.held, x.w.engine.Bufs, end); r != nil {
+		x.attempt.cancel(clientGone)
+		x.replyInstead(r)
+		return false
+	}
+	return true
+}
+
+// wholeCame goes on to the upstream with a request that is complete.
+func (x *Exchange) wholeCame() {
+	x.Request.Length = int64(x.held.Len())
+	x.proxy()
+}
+
+// replyInstead answers with what a translator found out.
+func (x *Exchange) replyInstead(r *Respond) {
+	if x.answered {
+		x.cut(&Failure{Side: Upstream, Status: r.Status, Reason: reasonTranslation, Text: "the answer could not be translated"})
+		return
+	}
+	x.reason = reasonTranslation
+	h := x.w.newAnswer(r.Status, reasonTranslation, x.requestID)
+	for _, f := range r.Fields {
+		h.AddString(f.Name, f.Value)
+	}
+	x.send(h, r.Body)
+}
+
+// headTranslated passes a head on, unless its translator keeps it until there is more. It returns false if the exchange is
+// over.
+func (a *Attempt) headTranslated(h *message.Head) bool {
+	x := a.x
+	hold, r := x.translator.ResponseHead(h)
+	if r != nil {
+		a.instead(r)
+		return false
+	}
+	a.holds = hold
+	return hold || a.releaseHead()
+}
+
+// releaseHead sends the head that was kept. It returns false if the exchange is over.
+func (a *Attempt) releaseHead() bool {
+	a.holds = false
+	if !a.x.sendHead(a.response, false) {
+		a.giveUp(health.BadResponse)
+		a.x.cut(badResponse)
+		return false
+	}
+	return true
+}
+
+// instead answers in the place of the upstream.
+func (a *Attempt) instead(r *Respond) {
+	a.cancel(clientGone)
+	a.x.replyInstead(r)
+}
+
+// dataTranslated passes a part of the answer on. It returns false if the exchange is over.
+func (a *Attempt) dataTranslated(src *buf.Chain, n int) bool {
+	x := a.x
+	if r := x.translator.ResponseBody(src, n, &x.translated, x.w.engine.Bufs); r != nil {
+		a.instead(r)
+		return false
+	}
+	return a.sendTranslated()
+}
+
+func (a *Attempt) sendTranslated() bool {
+	x := a.x
+	if x.translated.Len() == 0 {
+		return true
+	}
+	if a.holds && !a.releaseHead() {
+		return false
+	}
+	if err := x.sendData(&x.translated, x.translated.Len()); err != nil {
+		a.giveUp(health.BadResponse)
+		x.cut(badResponse)
+		return false
+	}
+	return true
+}
+
+// endTranslated ends the answer. trailers may be its head's fields, if it has no body.
+func (a *Attempt) endTranslated(trailers *message.Fields) {
+	x := a.x
+	own, r := x.translator.ResponseEnd(trailers, &x.translated, x.w.engine.Bufs)
+	if r != nil {
+		a.instead(r)
+		return
+	}
+	if a.holds { // all of it is known
+		a.response.Length = int64(x.translated.Len())
+		if own != nil {
+			a.response.Length = message.UnknownLength
+		}
+	}
+	if !a.sendTranslated() || a.holds && !a.releaseHead() {
+		return
+	}
+	if err := x.client.SendEnd(own); err != nil {
+		a.giveUp(health.BadResponse)
+		x.cut(badResponse)
+		return
+	}
+	x.client = nil
+	a.complete()
+}
