@@ -69,6 +69,8 @@ func parseLocalAddress(s string) (a Address, cause, fix string) {
 func parseEndpointAddress(s string) (a Address, cause, fix string) {
 	a, cause, fix = splitAddress(s, "80")
 	switch {
+	case cause != "" && strings.HasPrefix(s, "https://"):
+		return Address{}, cause, fix + ", and tls: on in the cluster"
 	case cause != "":
 		return Address{}, cause, fix
 	case a.Host == "":

@@ -13,6 +13,10 @@ type Cluster struct {
 	Pos
 	Name           string
 	Endpoints      []Endpoint
+	Protocol       Protocol
+	TLS            *ClusterTLS // nil for none
+	Streams        int         // requests at a time on an HTTP/2 connection; 0 for what the endpoint allows
+	ProxyProtocol  ProxyVersion
 	Balance        Balance
 	SlowStart      time.Duration // 0 for none
 	PanicThreshold Percent       // 0 for none
@@ -54,6 +58,15 @@ var clusterObject = sync.OnceValue(func() *object[Cluster] {
 		keys: []key[T]{
 			need("endpoints", oneOrMore(section(endpointObject)), func(v *T) *[]Endpoint { return &v.Endpoints },
 				`The servers: host:port, where the host is an IP address or a name, or {address, weight, priority}.`),
+			def("protocol", clusterProtocol(), func(v *T) *Protocol { return &v.Protocol }, ProtocolHTTP1,
+				`What endpoints speak: http1, h2c (HTTP/2 without TLS, by prior knowledge), h2 (HTTP/2 over TLS), auto (h2 or http1 over TLS, as they choose by ALPN), or tcp, for the bytes of tcp and tls listeners. h2 and auto imply tls. http1 is what every server speaks; gRPC needs h2c, h2 or auto.`),
+			off("tls", clusterTLSObject, func(v *T) **ClusterTLS { return &v.TLS },
+				`TLS to the endpoints; on verifies them by the authorities of the system. Off: cleartext, as most speak within one network, unless protocol says h2 or auto.`),
+			def("streams", orOff(integer(1, 100_000)), func(v *T) *int { return &v.Streams }, usualStreams,
+				`Requests at a time on one HTTP/2 connection to an endpoint, of which it may allow fewer; past it another connection is opened. Off: as many as it allows. A hundred is what most allow, and one connection lost takes no more requests with it.`).
+				when(func(v *T) bool { return v.Protocol.isH2() }),
+			def("proxy_protocol", orOff(choice("version of the PROXY header", ProxyV1, ProxyV2)), func(v *T) *ProxyVersion { return &v.ProxyProtocol }, ProxyNone,
+				`v1 or v2: a PROXY header before the bytes of each connection tells the endpoint who the client is. For protocol tcp only; requests tell it by header fields. Off: a server that does not expect it takes it for a broken client.`),
 			always("balance", section(balanceObject), func(v *T) *Balance { return &v.Balance },
 				`Which endpoint takes the next request.`),
 			def("slow_start", orOff(duration(time.Millisecond, time.Hour)), func(v *T) *time.Duration { return &v.SlowStart }, 0,
@@ -92,6 +105,7 @@ var clusterObject = sync.OnceValue(func() *object[Cluster] {
 })
 
 func checkCluster(d *decoder, n *yaml.Node, v *Cluster, g given[Cluster]) {
+	settleProtocol(d, v, g)
 	at := n
 	if said := g.key("endpoints"); said != nil {
 		at = said

@@ -16,6 +16,7 @@ type decoder struct {
 	path     []step
 	problems []Problem
 	hidden   int // problems not kept, past problemsMax
+	errors   int // problems that are no warnings, hidden ones included
 
 	values    int // visited so far; an alias visits its target again
 	valuesMax int
@@ -23,6 +24,7 @@ type decoder struct {
 	spent     bool
 
 	listenerNames, clusterNames, filterNames *names
+	listeners                                map[string]*Listener // by name, once they all have one
 }
 
 // Limits of one document. Reaching one is an error of the document, never a crash.
@@ -78,6 +80,9 @@ func (d *decoder) warn(n *yaml.Node, fix, format string, args ...any) {
 }
 
 func (d *decoder) report(severity Severity, n *yaml.Node, fix, format string, args ...any) {
+	if severity == SeverityError {
+		d.errors++
+	}
 	if d.full() && severity == SeverityWarning {
 		return
 	}
@@ -90,6 +95,12 @@ func (d *decoder) report(severity Severity, n *yaml.Node, fix, format string, ar
 		p.Line, p.Column = n.Line, n.Column
 	}
 	d.problems = append(d.problems, p)
+}
+
+// hide counts an error that is not kept.
+func (d *decoder) hide() {
+	d.hidden++
+	d.errors++
 }
 
 // full reports that further problems are only counted, so that nobody need search for their fix.
@@ -160,7 +171,7 @@ func (d *decoder) refers(n *yaml.Node, what, name string, known *names) bool {
 		return ok
 	}
 	if d.full() {
-		d.hidden++
+		d.hide()
 		return false
 	}
 	fix := didYouMean(name, known.list)

@@ -18,6 +18,7 @@ type Document struct {
 	Filters   []Filter  // the named ones
 	Routes    []Route
 
+	ACME      *ACME // nil when off
 	Path      PathPolicy
 	Defaults  Defaults
 	Trust     Trust
@@ -70,6 +71,8 @@ var documentObject = sync.OnceValue(func() *object[Document] {
 				`Whose word about the client is believed, unless a listener says otherwise.`),
 			may("listeners", listOf(section(listenerObject)), func(v *Document) *[]Listener { return &v.Listeners },
 				`Where clients connect.`).then(takeListeners),
+			def("acme", acme(), func(v *Document) **ACME { return &v.ACME }, nil,
+				`Certificates had from an authority such as Let's Encrypt. Off: it asks for consent to terms, and for a folder to keep them in.`),
 			always("path", section(pathPolicyObject), func(v *Document) *PathPolicy { return &v.Path },
 				`How the paths of requests are brought to one spelling before they are routed.`),
 			may("defaults", section(defaultsObject), func(v *Document) *Defaults { return &v.Defaults },
@@ -118,6 +121,9 @@ func checkDocument(d *decoder, n *yaml.Node, doc *Document, g given[Document]) {
 	if len(doc.Routes) == 0 {
 		d.warn(n, "add routes: with a path and a cluster", "the document has no route: every request will be answered with 404")
 	}
+	checkPlainPort(d, doc)
+	checkACME(d, doc)
+	checkRawRoutes(d, doc)
 	checkUnused(d, doc)
 }
 

@@ -51,7 +51,7 @@ const expandedMax = 1 << 20
 // variable looks up the inside of ${...}.
 func (d *decoder) variable(n *yaml.Node, inside string) (value string, ok bool) {
 	name, fallback, hasFallback := strings.Cut(inside, ":-")
-	if !isVariableName(name) {
+	if !isIdentifier(name) {
 		d.fail(n, `write ${NAME} or ${NAME:-default}; "$${" stands for a literal "${"`, "%s is not the name of a variable", quote(name))
 		return "", false
 	}
@@ -73,7 +73,8 @@ func (d *decoder) variable(n *yaml.Node, inside string) (value string, ok bool) 
 	return value, true
 }
 
-func isVariableName(s string) bool {
+// isIdentifier reports a name in the sense of most languages: a letter or underscore, then digits too.
+func isIdentifier(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; !isAlnum(c) && c != '_' || i == 0 && '0' <= c && c <= '9' {
 			return false

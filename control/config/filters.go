@@ -11,7 +11,7 @@ type Filter struct {
 	Pos
 	Name string // empty for one written on its route
 	Kind string // the key in filterKinds
-	Body any    // *HeadersFilter, *RewriteFilter: by Kind
+	Body any    // *HeadersFilter, *RewriteFilter, *GRPCWebFilter, *TranscodeFilter: by Kind
 }
 
 // filterKind is one entry of the catalogue.
@@ -27,6 +27,8 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 	return []filterKind{
 		catalogued(headersFilterObject, "Set, add and remove header fields."),
 		catalogued(rewriteFilterObject, "Change the path or the host the upstream sees."),
+		catalogued(grpcWebFilterObject, "Let browsers call gRPC services, by gRPC-Web."),
+		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
 	}
 })
 
@@ -185,7 +187,7 @@ func readFilterKind(d *decoder, n *yaml.Node, name string, v *Filter) {
 		known = append(known, k.name)
 	}
 	if d.full() {
-		d.hidden++
+		d.hide()
 		return
 	}
 	fix := didYouMean(name, known)

@@ -21,7 +21,7 @@ func testEnv(name string) (string, bool) {
 }
 
 func TestGoodDocumentsGiveTheirEffectiveConfiguration(t *testing.T) {
-	eachFile(t, "testdata/good/*.yaml", func(t *testing.T, path string, text []byte) {
+	eachGoodFile(t, func(t *testing.T, path string, text []byte) {
 		doc, problems := Parse(filepath.Base(path), text, testEnv)
 		if doc == nil {
 			t.Fatalf("refused:\n%s", render(problems))
@@ -48,6 +48,12 @@ func TestBadDocumentsGiveTheirProblems(t *testing.T) {
 		}
 		golden(t, strings.TrimSuffix(path, ".yaml")+".problems", render(problems))
 	})
+}
+
+// eachGoodFile visits those of every package above, and those only this one can read.
+func eachGoodFile(t *testing.T, f func(t *testing.T, path string, text []byte)) {
+	eachFile(t, "testdata/good/*.yaml", f)
+	eachFile(t, "testdata/good/*/*.yaml", f)
 }
 
 func eachFile(t *testing.T, pattern string, f func(t *testing.T, path string, text []byte)) {

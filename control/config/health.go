@@ -13,8 +13,9 @@ type Health struct {
 	Pos
 	Type      HealthType
 	Path      string        // of HTTP checks
-	Host      string        // of HTTP checks; empty for the address of the endpoint
-	Expect    []StatusRange // at most 4, in order, with gaps between them
+	Host      string        // of HTTP and gRPC checks; empty for the address of the endpoint
+	Expect    []StatusRange // of HTTP checks; at most 4, in order, with gaps between them
+	Service   string        // of gRPC checks; empty for the server as a whole
 	Interval  time.Duration
 	Timeout   time.Duration
 	Jitter    Percent // of Interval
@@ -29,22 +30,27 @@ type HealthType string
 const (
 	HealthHTTP HealthType = "http" // GET, and look at the status
 	HealthTCP  HealthType = "tcp"  // connect
+	HealthGRPC HealthType = "grpc" // grpc.health.v1.Health/Check
 )
 
 var healthObject = sync.OnceValue(func() *object[Health] {
 	type T = Health
 	http := func(v *T) bool { return v.Type == HealthHTTP }
+	grpc := func(v *T) bool { return v.Type == HealthGRPC }
 	return &object[T]{
 		name: "health", article: "a",
 		about: "How endpoints are asked whether they work.",
 		pos:   func(v *T) *Pos { return &v.Pos },
 		keys: []key[T]{
-			def("type", choice("type of check", HealthHTTP, HealthTCP), func(v *T) *HealthType { return &v.Type }, HealthHTTP,
-				`http asks for the path and looks at the status; tcp only connects.`),
+			def("type", choice("type of check", HealthHTTP, HealthTCP, HealthGRPC), func(v *T) *HealthType { return &v.Type }, HealthHTTP,
+				`http asks for the path and looks at the status; tcp only connects; grpc asks by the gRPC health protocol (grpc.health.v1), for clusters that speak HTTP/2.`),
 			def("path", text("path", absolutePath), func(v *T) *string { return &v.Path }, "/",
 				`What is asked for.`).when(http),
 			may("host", text("host", notEmpty, fieldValue), func(v *T) *string { return &v.Host },
-				`The Host field of the check. By default the address of the endpoint.`).when(http),
+				`The Host field of the check, of a gRPC one the authority. By default the address of the endpoint.`).
+				when(func(v *T) bool { return http(v) || grpc(v) }),
+			may("service", text("gRPC service", grpcServiceOrNone), func(v *T) *string { return &v.Service },
+				`The gRPC service asked about: pkg.Service. By default the server as a whole.`).when(grpc),
 			def("expect", oneOrMore(statusRange()), func(v *T) *[]StatusRange { return &v.Expect }, []StatusRange{{200, 399}},
 				`What a sound endpoint answers: a status (204), a range (200-399) or a class (2xx), or a list of them, up to four ranges apart from each other. A redirect to a login page is a sign of life too.`).when(http),
 			def("interval", duration(10*time.Millisecond, 24*time.Hour), func(v *T) *time.Duration { return &v.Interval }, 5*time.Second,
@@ -59,21 +65,21 @@ var healthObject = sync.OnceValue(func() *object[Health] {
 				`Good checks in a row that make it healthy again.`),
 		},
 		short: &short[T]{
-			about: "a path, tcp, or off",
+			about: "a path, tcp, grpc, or off",
 			takes: yaml.ScalarNode,
 			read: func(d *decoder, n *yaml.Node, v *T) {
-				if n.Value == string(HealthTCP) {
-					v.Type = HealthTCP
+				if t := HealthType(n.Value); t == HealthTCP || t == HealthGRPC {
+					v.Type = t
 					return
 				}
 				text("path", func(s string) (cause, fix string) {
 					if !strings.HasPrefix(s, "/") {
-						return quote(s) + " is neither a path nor a type of check", "write /healthz, tcp or off"
+						return quote(s) + " is neither a path nor a type of check", "write /healthz, tcp, grpc or off"
 					}
 					return absolutePath(s)
 				}).read(d, n, &v.Path)
 			},
-			schema: func(*schemaBuilder) map[string]any { return patternSchema("/.*|tcp") },
+			schema: func(*schemaBuilder) map[string]any { return patternSchema("/.*|tcp|grpc") },
 		},
 		check: checkHealth,
 	}
@@ -102,15 +108,24 @@ func checkHealth(d *decoder, n *yaml.Node, v *Health, g given[Health]) {
 				"a check can expect %d separate ranges of statuses, found %d", expectMax, n)
 		})
 	}
-	if v.Type != HealthTCP {
-		return
-	}
-	for _, name := range []string{"path", "host", "expect"} {
-		if at := g.key(name); at != nil {
-			d.at(name, func() { d.fail(at, "remove it, or use type: http", "a check of type tcp has no %s", name) })
+	refuse := func(fix string, names ...string) {
+		for _, name := range names {
+			if at := g.key(name); at != nil {
+				d.at(name, func() { d.fail(at, fix, "a check of type %s has no %s", v.Type, name) })
+			}
 		}
 	}
-	v.Path, v.Host, v.Expect = "", "", nil
+	switch v.Type {
+	case HealthHTTP:
+		refuse("remove it, or use type: grpc", "service")
+	case HealthTCP:
+		refuse("remove it, or use type: http", "path", "host", "expect")
+		refuse("remove it, or use type: grpc", "service")
+		v.Path, v.Host, v.Expect = "", "", nil
+	case HealthGRPC:
+		refuse("remove it, or use type: http", "path", "expect")
+		v.Path, v.Expect = "", nil
+	}
 }
 
 // Eject is when live requests take an endpoint out of use for a while.

@@ -8,14 +8,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Listener is an address clients connect to, and how long and how much they may.
+// Listener is an address clients connect to, what is spoken there, and how long and how much they may.
 type Listener struct {
 	Pos
-	Name     string
-	Address  Address
-	Timeouts ListenerTimeouts
-	Limits   ListenerLimits
-	Trust    Trust
+	Name          string
+	Address       Address
+	Protocols     []Protocol     // at least one, each once; of those of TLS the preferred one first
+	TLS           *ListenerTLS   // nil for none
+	ProxyProtocol *ProxyProtocol // nil for none
+	Timeouts      ListenerTimeouts
+	Limits        ListenerLimits
+	Trust         Trust
 }
 
 // ListenerTimeouts bound the time a client can take. Zero means no bound, where allowed.
@@ -25,6 +28,7 @@ type ListenerTimeouts struct {
 	BetweenBytes time.Duration
 	BodyMinRate  int64 // bytes per second, 0 for none
 	BodyGrace    time.Duration
+	MaxAge       time.Duration // of a connection
 }
 
 // ListenerLimits bound what a client can send. Zero means no bound, where allowed.
@@ -35,6 +39,7 @@ type ListenerLimits struct {
 	Fields      int
 	BodyBytes   int64
 	Requests    int
+	Streams     int // of an HTTP/2 connection
 }
 
 var listenerObject = sync.OnceValue(func() *object[Listener] {
@@ -44,12 +49,19 @@ var listenerObject = sync.OnceValue(func() *object[Listener] {
 		pos:   func(v *Listener) *Pos { return &v.Pos },
 		prepare: func(d *decoder, v *Listener) {
 			v.Trust = d.doc.Trust
+			v.Protocols = []Protocol{ProtocolHTTP1}
 		},
 		keys: []key[Listener]{
 			may("name", text("name", checkName), func(v *Listener) *string { return &v.Name },
 				`What routes, logs and metrics call it. By default default, default-2 and so on.`),
 			need("address", localAddress(), func(v *Listener) *Address { return &v.Address },
 				`Where it listens: ":8080" for every address of the machine, "127.0.0.1:8080", "[::1]:8080". Port 0 takes a free one.`),
+			inherited("protocols", listenerProtocols(), func(v *Listener) *[]Protocol { return &v.Protocols },
+				`What is spoken: http1, h2 (HTTP/2 over TLS) or h2c (HTTP/2 without, by prior knowledge; Upgrade: h2c is refused), or tcp or tls, which stand alone. By default [http1], and with tls [h2, http1]. http1 and h2c go together, told apart by their first bytes; with tls the first of the list is preferred. tcp passes bytes on to a cluster; tls does so by the name the client asks for (SNI), and decrypts nothing.`),
+			def("tls", listenerTLS(), func(v *Listener) **ListenerTLS { return &v.TLS }, nil,
+				`Certificates and what is offered to clients. Off: cleartext.`),
+			def("proxy_protocol", proxyProtocol(), func(v *Listener) **ProxyProtocol { return &v.ProxyProtocol }, nil,
+				`A PROXY header (version 1 or 2) before anything else, in which a proxy in front says who the client is. Off: a client could write one itself.`),
 			always("timeouts", section(listenerTimeoutsObject), func(v *Listener) *ListenerTimeouts { return &v.Timeouts },
 				`How long a client may take.`),
 			always("limits", section(listenerLimitsObject), func(v *Listener) *ListenerLimits { return &v.Limits },
@@ -62,6 +74,12 @@ var listenerObject = sync.OnceValue(func() *object[Listener] {
 			takes:  yaml.ScalarNode,
 			read:   func(d *decoder, n *yaml.Node, v *Listener) { localAddress().read(d, n, &v.Address) },
 			schema: func(b *schemaBuilder) map[string]any { return localAddress().schema(b) },
+		},
+		check: func(d *decoder, _ *yaml.Node, v *Listener, g given[Listener]) {
+			settleProtocols(d, v, g)
+			checkRawListener(d, v, g)
+			checkStreams(d, v, g)
+			checkSuites(d, v, g)
 		},
 	}
 })
@@ -82,6 +100,8 @@ var listenerTimeoutsObject = sync.OnceValue(func() *object[ListenerTimeouts] {
 				`The least average rate at which a client must send a body. A modem of 1990 is ten times as fast; a slow attack is not.`),
 			def("body_grace", duration(0, time.Hour), func(v *T) *time.Duration { return &v.BodyGrace }, 5*time.Second,
 				`How long a body may take before its rate is judged, so that a slow start is no offence.`),
+			def("max_age", orOff(duration(time.Second, 7*24*time.Hour)), func(v *T) *time.Duration { return &v.MaxAge }, 0,
+				`After which a connection is asked to leave, by GOAWAY or Connection: close, when what runs on it is done. Off: only what stands behind a balancer needs its clients to come anew now and then.`),
 		},
 	}
 })
@@ -104,9 +124,25 @@ var listenerLimitsObject = sync.OnceValue(func() *object[ListenerLimits] {
 				`The body of a request; more is answered with 413. Off: bodies are passed on as they come and cost the gateway no memory.`),
 			def("requests", orOff(integer(1, 1_000_000_000)), func(v *T) *int { return &v.Requests }, 0,
 				`Requests on one connection before it is closed. Off: closing costs both sides and gains nothing here.`),
+			def("streams", integer(1, 1000), func(v *T) *int { return &v.Streams }, usualStreams,
+				`Requests at a time on one HTTP/2 connection. RFC 9113 section 6.5.2 asks for no fewer than 100, and browsers use no more.`),
 		},
 	}
 })
+
+// usualStreams is how many requests an HTTP/2 connection carries at a time unless something else is said, on both sides.
+const usualStreams = 100
+
+// checkStreams points at a bound that bounds nothing. A default may be said: the effective configuration says it.
+func checkStreams(d *decoder, v *Listener, g given[Listener]) {
+	if g.clean && !v.IsRaw() && v.Limits.Streams != usualStreams && !v.Speaks(ProtocolH2) && !v.Speaks(ProtocolH2C) {
+		d.at("limits", func() {
+			d.at("streams", func() {
+				d.fail(g.value("limits"), "add h2c to protocols, or tls:, or remove it", "streams are those of HTTP/2, which the listener does not speak")
+			})
+		})
+	}
+}
 
 // takeListeners joins what listen and listeners said, before routes ask for names.
 func takeListeners(d *decoder, doc *Document, _ *yaml.Node) {
@@ -143,4 +179,8 @@ func nameListeners(d *decoder, listeners []Listener) {
 		}
 	}
 	d.listenerNames = known
+	d.listeners = make(map[string]*Listener, len(listeners))
+	for i := range listeners {
+		d.listeners[listeners[i].Name] = &listeners[i]
+	}
 }

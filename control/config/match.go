@@ -18,6 +18,8 @@ type Match struct {
 	Headers   []Predicate
 	Query     []Predicate
 	Cookies   []Predicate
+
+	grpc *grpcMatch // while it is read
 }
 
 // anyPath is the path of a route that does not say one.
@@ -28,7 +30,9 @@ var matchObject = sync.OnceValue(func() *object[Match] {
 		name: "match", article: "a",
 		about: "Which requests a route takes: those for which everything said holds.",
 		pos:   func(v *Match) *Pos { return &v.Pos },
-		keys:  matchKeys(may[Match, []Text], may[Match, []Predicate], pathKey(), func(v *Match) *Match { return v }),
+		keys: matchKeys(may[Match, []Text], may[Match, []Predicate], pathKey(),
+			other("grpc", present(grpcMatchObject), func(v *Match) **grpcMatch { return &v.grpc }, aboutGRPC),
+			func(v *Match) *Match { return v }),
 	}
 })
 
@@ -58,16 +62,17 @@ func pathPattern() kind[Text] {
 // matchKeys are the keys of a match, which a route may also hold itself: S is either.
 func matchKeys[S any](texts func(string, kind[[]Text], func(*S) *[]Text, string) key[S],
 	conditions func(string, kind[[]Predicate], func(*S) *[]Predicate, string) key[S],
-	path key[S], in func(*S) *Match,
+	path, grpc key[S], in func(*S) *Match,
 ) []key[S] {
 	return []key[S]{
 		texts("listener", oneOrMore(listenerName()), func(v *S) *[]Text { return &in(v).Listeners },
-			`Listeners, by name. By default all.`),
+			`Listeners, by name. By default all but those of protocol tcp and tls, whose routes name them.`),
 		texts("host", oneOrMore(hostPattern()), func(v *S) *[]Text { return &in(v).Hosts },
-			`Hosts: example.com, or *.example.com for all below it. By default all.`),
+			`Hosts: example.com, or *.example.com for all below it. On a tls listener the names clients ask for (SNI). By default all.`),
 		path,
 		texts("methods", oneOrMore(place("method", isMethod)), func(v *S) *[]Text { return &in(v).Methods },
 			`Methods. By default all.`),
+		grpc.then(func(d *decoder, v *S, n *yaml.Node) { takeGRPC(d, in(v), n) }),
 		conditions("headers", predicates(fieldNameText, strings.ToLower), func(v *S) *[]Predicate { return &in(v).Headers },
 			`Conditions on header fields, by name.`),
 		conditions("query", predicates(predicateName, asWritten), func(v *S) *[]Predicate { return &in(v).Query },

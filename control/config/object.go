@@ -162,7 +162,7 @@ type given[S any] struct {
 	values [keysMax]*yaml.Node
 	meant  []string // keys that unknown ones were probably meant to be: not missed a second time
 	odd    bool     // a key could not be read at all: nothing is missed
-	clean  bool     // nothing was wrong in any of them
+	clean  bool     // nothing was wrong in any of them, warnings aside
 }
 
 // key returns the node of the key's name in the text, or nil when the key is absent.
@@ -199,7 +199,7 @@ func (o *object[S]) read(d *decoder, n *yaml.Node, s *S) {
 		*o.pos(s) = posOf(n)
 	}
 	g := given[S]{o: o}
-	before := len(d.problems) + d.hidden
+	before := d.errors
 	switch {
 	case n.Kind == yaml.MappingNode:
 		o.collect(d, n, &g)
@@ -211,7 +211,7 @@ func (o *object[S]) read(d *decoder, n *yaml.Node, s *S) {
 		return
 	}
 	if o.check != nil {
-		g.clean = len(d.problems)+d.hidden == before
+		g.clean = d.errors == before
 		o.check(d, n, s, g)
 	}
 }
@@ -276,7 +276,7 @@ func (d *decoder) repeated(n *yaml.Node, name string, first *yaml.Node) {
 // of its parts.
 func (o *object[S]) unknown(d *decoder, n *yaml.Node, name string, g *given[S]) {
 	if d.full() {
-		d.hidden++
+		d.hide()
 		return
 	}
 	fix, meant := o.unknownFix(name)
@@ -299,6 +299,9 @@ func (o *object[S]) unknownFix(name string) (fix, meant string) {
 	}
 	if meant = suggest(name, known); meant != "" {
 		return "did you mean " + quote(meant) + "?", meant
+	}
+	if len(known) == 0 {
+		return "remove it", ""
 	}
 	return "known here: " + strings.Join(known, ", "), ""
 }
@@ -388,10 +391,34 @@ func switchable[S any](get func() *object[S]) kind[*S] {
 			return inner.write(*s)
 		},
 		schema: func(b *schemaBuilder) map[string]any {
-			return map[string]any{"anyOf": []any{inner.schema(b), switchSchema()}}
+			return anyOf(inner.schema(b), orVariable(switchSchema()))
 		},
 		inside: inner.inside,
 	}
+}
+
+// unlessOff is switchable for an object whose defaults are not enough: on, which says nothing, is refused with what is
+// missing.
+func unlessOff[S any](get func() *object[S], cause, fix string) kind[*S] {
+	k, inner := switchable(get), section(get)
+	read := k.read
+	k.read = func(d *decoder, n *yaml.Node, s **S) {
+		if target := resolved(n); target.Kind == yaml.ScalarNode && !isNull(target) {
+			text, ok := d.expand(target, target.Value)
+			if !ok {
+				return
+			}
+			if on, isSwitch := parseSwitch(text); isSwitch && on {
+				d.fail(n, fix, "%s", cause)
+				return
+			}
+		}
+		read(d, n, s)
+	}
+	k.schema = func(b *schemaBuilder) map[string]any {
+		return anyOf(inner.schema(b), orVariable(map[string]any{"enum": []any{"off", "false", false}}))
+	}
+	return k
 }
 
 // on is the value of a switchable key whose default is to be there, with its own defaults.

@@ -31,6 +31,7 @@ all errors are reported at once. The order of keys and routes means nothing.
 | percentage | ` + "`50%` `0.5%`" + `; always with the sign |
 | boolean | ` + "`true` `false`, or `on` `off`" + ` |
 | address | ` + "`10.0.0.1:80` `app.internal:80` `\"[::1]:80\"`, and `\":8080\"`" + ` for every address of this machine; always with a port |
+| file | ` + "`site.pem` `/etc/yumen/site.pem`" + `; one that does not begin with a slash is looked for in the directory the gateway was started in |
 | ` + "`${NAME}` `${NAME:-default}`" + ` | a variable of the environment, anywhere inside a value; ` + "`$${`" + ` is a literal ` + "`${`" + `. What it holds is never structure |
 
 YAML anchors and aliases can be used to repeat a value. Merge keys (` + "`<<`" + `), tags and several documents in a file are
@@ -40,6 +41,9 @@ refused. A file can have 64 MiB.
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", strings.ReplaceAll(o.name, "_", " "), o.about)
 		if o.short != "" {
 			fmt.Fprintf(&b, "In short: %s.\n", o.short)
+		}
+		if len(o.keys) == 0 {
+			return
 		}
 		b.WriteString("\n| key | takes | default | |\n|---|---|---|---|\n")
 		for _, k := range o.keys {

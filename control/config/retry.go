@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -24,6 +26,7 @@ type RetryOn struct {
 	Reset    bool // the connection broke before the answer
 	Timeout  bool // first_byte or per_try passed
 	Statuses []StatusRange
+	GRPC     []GRPCStatus // in the order of their numbers, each once
 }
 
 // Backoff is the pause before a retry: random up to Base, twice that the next time, up to Max.
@@ -45,7 +48,7 @@ var retryObject = sync.OnceValue(func() *object[Retry] {
 			def("per_try", orOff(timeout()), func(v *T) *time.Duration { return &v.PerTry }, 0,
 				`The longest one try may take to its first byte. Off: only first_byte counts.`),
 			def("on", retryOn(), func(v *T) *RetryOn { return &v.On }, RetryOn{Connect: true, Reset: true, Timeout: true},
-				`What is worth another try: connect (no connection), reset (broken before the answer), timeout (first_byte or per_try passed), a status (503), a range (502-504) or a class (5xx). An answer is an answer by default, even a bad one.`),
+				`What is worth another try: connect (no connection), reset (broken before the answer), timeout (first_byte or per_try passed), a status (503), a range (502-504) or a class (5xx), or the status of a gRPC call: `+grpcWordList()+`. An answer is an answer by default, even a bad one.`),
 			always("backoff", section(backoffObject), func(v *T) *Backoff { return &v.Backoff },
 				`The pause before a try.`),
 			def("non_idempotent", boolean(), func(v *T) *bool { return &v.NonIdempotent }, false,
@@ -113,7 +116,7 @@ func retryOn() kind[RetryOn] {
 			is   *bool
 		}{{"connect", &v.Connect}, {"reset", &v.Reset}, {"timeout", &v.Timeout}}
 	}
-	known := []string{"connect", "reset", "timeout", "502-504", "5xx"}
+	known := append([]string{"connect", "reset", "timeout", "502-504", "5xx"}, grpcWords()...)
 	condition := kind[string]{
 		word: "condition",
 		read: func(d *decoder, n *yaml.Node, v *string) {
@@ -127,11 +130,15 @@ func retryOn() kind[RetryOn] {
 					return
 				}
 			}
+			if _, ok := grpcStatusOf(s); ok {
+				*v = s
+				return
+			}
 			r, cause, _ := parseStatusRange(s)
 			if cause != "" {
 				fix := didYouMean(s, known)
 				if fix == "" {
-					fix = "known: connect, reset, timeout, a status (503), a range (502-504), a class (5xx)"
+					fix = "known: connect, reset, timeout, a status (503), a range (502-504), a class (5xx), " + grpcWordList()
 				}
 				d.fail(n, fix, "%s is not a reason to try again", quote(s))
 				return
@@ -140,7 +147,11 @@ func retryOn() kind[RetryOn] {
 		},
 		write: func(v *string) *yaml.Node { return textNode(*v) },
 		schema: func(b *schemaBuilder) map[string]any {
-			return anyOf(map[string]any{"enum": []any{"connect", "reset", "timeout"}}, statusRangeSchema(b))
+			words := []any{"connect", "reset", "timeout"}
+			for _, w := range grpcWords() {
+				words = append(words, w)
+			}
+			return anyOf(map[string]any{"enum": words}, statusRangeSchema(b))
 		},
 	}
 	list := oneOrMore(condition)
@@ -159,10 +170,14 @@ func retryOn() kind[RetryOn] {
 				if r, cause, _ := parseStatusRange(s); cause == "" {
 					v.Statuses = append(v.Statuses, r)
 				}
+				if status, ok := grpcStatusOf(s); ok && !slices.Contains(v.GRPC, status) {
+					v.GRPC = append(v.GRPC, status)
+				}
 				for _, w := range words(v) {
 					*w.is = *w.is || w.name == s
 				}
 			}
+			slices.SortFunc(v.GRPC, func(a, b GRPCStatus) int { return cmp.Compare(a.Code(), b.Code()) })
 		},
 		write: func(v *RetryOn) *yaml.Node {
 			said := []string{}
@@ -173,6 +188,9 @@ func retryOn() kind[RetryOn] {
 			}
 			for _, r := range v.Statuses {
 				said = append(said, r.String())
+			}
+			for _, status := range v.GRPC {
+				said = append(said, status.word())
 			}
 			return list.write(&said)
 		},

@@ -25,6 +25,10 @@ type Route struct {
 	HashOn   *HashKey // nil for that of the cluster
 
 	Filters []FilterUse
+
+	// Raw is whether the route is one of tcp and tls listeners: the bytes of a connection go to Cluster, and of Match only
+	// Listeners and, on tls listeners, Hosts say anything; Path is "/*".
+	Raw bool
 }
 
 // FilterUse is one filter of a route, in the order requests meet them. A filter used by name is the one of
@@ -44,6 +48,7 @@ var routeObject = sync.OnceValue(func() *object[Route] {
 	}
 	keys = append(keys, matchKeys(other[Route, []Text], other[Route, []Predicate],
 		other("path", pathPattern(), func(v *Route) *Text { return &v.Match.Path }, aboutPath),
+		other("grpc", present(grpcMatchObject), func(v *Route) **grpcMatch { return &v.Match.grpc }, aboutGRPC),
 		func(v *Route) *Match { return &v.Match })...)
 	keys = append(keys,
 		may("cluster", clusterName(), func(v *Route) *Text { return &v.Cluster },
@@ -63,7 +68,7 @@ var routeObject = sync.OnceValue(func() *object[Route] {
 	)
 	return &object[Route]{
 		name: "route", article: "a",
-		about: "Which requests go where.",
+		about: "Which requests go where. Routes of tcp and tls listeners name their listener and a cluster of protocol tcp, and those of tls the hosts clients ask for; nothing else of a request is known there, and no filter runs. A connection without a byte either way for between_bytes is closed.",
 		pos:   func(v *Route) *Pos { return &v.Pos },
 		keys:  keys,
 		prepare: func(d *decoder, v *Route) {
@@ -115,6 +120,8 @@ func checkRoute(d *decoder, n *yaml.Node, v *Route, g given[Route]) {
 			}
 		}
 	}
+	checkGRPCFilters(d, v, g)
+	checkRawRoute(d, v, g)
 	if v.Cluster.Value == "" {
 		v.Timeouts, v.Retry, v.HashOn = RouteTimeouts{}, Retry{}, nil
 		return
@@ -206,7 +213,7 @@ func nameRoutes(d *decoder, doc *Document, _ *yaml.Node) {
 		if r.Name != "" {
 			continue
 		}
-		base := r.Match.describe()
+		base := r.describe()
 		for name := base; ; name = base + " #" + strconv.Itoa(next[base]+1) {
 			if _, used := taken[name]; !used {
 				r.Name = name
@@ -216,6 +223,18 @@ func nameRoutes(d *decoder, doc *Document, _ *yaml.Node) {
 			next[base]++
 		}
 	}
+}
+
+// describe is what a route takes, in short.
+func (v *Route) describe() string {
+	if !v.Raw {
+		return v.Match.describe()
+	}
+	s := v.Match.Listeners[0].Value
+	if len(v.Match.Hosts) > 0 {
+		s += " " + v.Match.Hosts[0].Value
+	}
+	return s
 }
 
 // describe is the request line a match takes, more or less.

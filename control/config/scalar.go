@@ -173,7 +173,10 @@ func orOff[T comparable](k kind[T]) kind[T] {
 }
 
 // choice is one word of a closed list.
-func choice[T ~string](word string, words ...T) kind[T] {
+func choice[T ~string](word string, words ...T) kind[T] { return choiceOr(word, nil, words...) }
+
+// choiceOr is choice with fixes for words that are often written in place of those of the list; its keys are folded.
+func choiceOr[T ~string](word string, fixes map[string]string, words ...T) kind[T] {
 	known := make([]string, len(words))
 	for i, w := range words {
 		known[i] = string(w)
@@ -192,7 +195,10 @@ func choice[T ~string](word string, words ...T) kind[T] {
 					return
 				}
 			}
-			fix := didYouMean(s, known)
+			fix := fixes[fold(s)]
+			if fix == "" {
+				fix = didYouMean(s, known)
+			}
 			if fix == "" {
 				fix = "known: " + list
 			}

@@ -47,7 +47,7 @@ func asJSON(t *testing.T, text []byte) any {
 
 func TestSchemaAcceptsGoodDocumentsAndWhatTheyBecome(t *testing.T) {
 	s := compileSchema(t)
-	eachFile(t, "testdata/good/*.yaml", func(t *testing.T, path string, text []byte) {
+	eachGoodFile(t, func(t *testing.T, path string, text []byte) {
 		if err := s.Validate(asJSON(t, text)); err != nil {
 			t.Errorf("as written: %v", err)
 		}
@@ -91,6 +91,22 @@ func TestSchemaRefuses(t *testing.T) {
 	f("limits: {buffer_bytes: 12}")
 	f("access_log: {sample: 0.5}")
 	f("trust: {forwarded_from: everyone}")
+	f("listeners: [{address: ':1', protocols: [grpc]}]")
+	f("listeners: [{address: ':1', tls: on}]")
+	f("listeners: [{address: ':1', tls: {cert: a.pem}}]")
+	f("listeners: [{address: ':1', tls: [{acme: example.com, cert: a.pem, key: a.key}]}]")
+	f("listeners: [{address: ':1', tls: {cert: a.pem, key: a.key, min_version: 1.1}}]")
+	f("listeners: [{address: ':1', tls: {cert: a.pem, key: a.key, curves: [P256]}}]")
+	f("listeners: [{address: ':1', proxy_protocol: on}]")
+	f("listeners: [{address: ':1', limits: {streams: 0}}]")
+	f("clusters: {app: {endpoints: 'a:1', protocol: https}}")
+	f("clusters: {app: {endpoints: 'a:1', protocol: tcp, proxy_protocol: v3}}")
+	f("clusters: {app: {endpoints: 'a:1', tls: {server: a}}}")
+	f("acme: {email: a@example.com}")
+	f("limits: {handshakes: 0}")
+	f("filters: {a: {grpc_web: {text: on}}}")
+	f("filters: {a: {transcode: {services: [a.B]}}}")
+	f("defaults: {retry: {on: [grpc_ok]}}")
 }
 
 func TestEveryUnknownKeyOfABadDocumentIsRefusedByTheSchema(t *testing.T) {

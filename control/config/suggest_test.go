@@ -49,7 +49,7 @@ func TestForeignWordsAreTranslatedToWordsOfOurs(t *testing.T) {
 	for _, a := range []Algorithm{RoundRobin, Weighted, Random, LeastRequest, TwoChoices, Maglev} {
 		ours[string(a)] = true
 	}
-	for _, f := range accessLogFields {
+	for _, f := range append(accessLogFields, grpcWords()...) {
 		ours[f] = true
 	}
 	eachObject(func(o *outline) {

@@ -125,12 +125,12 @@ func checkAccessLog(d *decoder, _ *yaml.Node, v *AccessLog, g given[AccessLog]) 
 }
 
 // refuseTwice reports the elements of a list that stand in it before.
-func refuseTwice(d *decoder, list *yaml.Node, elements []string) {
+func refuseTwice[T ~string](d *decoder, list *yaml.Node, elements []T) {
 	nodes := resolved(list).Content
 	for i, e := range elements {
 		if first := slices.Index(elements, e); first < i && i < len(nodes) {
 			d.path = append(d.path, step{index: i})
-			d.fail(nodes[i], "keep one of them", "%s is listed twice", quote(e))
+			d.fail(nodes[i], "keep one of them", "%s is listed twice", quote(string(e)))
 			d.path = d.path[:len(d.path)-1]
 		}
 	}
