@@ -29,9 +29,13 @@ func TestBytesPassBothWaysAndEndWithCloseNotify(t *testing.T) {
 				}
 				for _, n := range []int{1, 200, 4096, 16384, 16385, 70000, 300000} {
 					want := bulk(n)
-					go e.send(want)
-					got := make([]byte, n)
-					if _, err := io.ReadFull(p, got); err != nil || !bytes.Equal(got, want) {
+					got, done := make([]byte, n), make(chan error, 1)
+					go func() {
+						_, err := io.ReadFull(p, got)
+						done <- err
+					}()
+					e.send(want)
+					if err := <-done; err != nil || !bytes.Equal(got, want) {
 						t.Fatalf("%d bytes from us: %v", n, err)
 					}
 					go p.Write(want)

@@ -94,7 +94,10 @@ func sockets(t testing.TB) (*socket, net.Conn) {
 		t.Fatal(err)
 	}
 	ours := &socket{fd: fds[0], hungry: make(chan struct{}, 1)}
-	t.Cleanup(func() { theirs.Close(); unix.Close(ours.fd) })
+	t.Cleanup(func() {
+		theirs.Close()
+		ours.close()
+	})
 	return ours, theirs
 }
 
@@ -368,4 +371,31 @@ func bulk(n int) []byte {
 		b[i] = byte(i*7 + i>>8)
 	}
 	return b
+}
+
+// rawPair returns two non-blocking ends.
+func rawPair(t testing.TB) (a, b *socket) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*socket
+	for i, fd := range fds {
+		unix.CloseOnExec(fd)
+		if err := unix.SetNonblock(fd, true); err != nil {
+			t.Fatal(err)
+		}
+		ends[i] = &socket{fd: fd, hungry: make(chan struct{}, 1)}
+		t.Cleanup(ends[i].close)
+	}
+	return ends[0], ends[1]
+}
+
+// close closes the descriptor, once.
+func (s *socket) close() {
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+		s.fd = -1
+	}
 }
