@@ -35,8 +35,8 @@ func (c *Client) Room() int {
 	return int(max(0, min(int64(c.peer.streams)-int64(c.streams.n), left)))
 }
 
-// Idle tells that no stream is open.
-func (c *Client) Idle() bool { return c.streams.n == 0 }
+// Outstanding returns the number of requests that are open: not sent whole, or without a complete response.
+func (c *Client) Outstanding() int { return c.streams.n }
 
 // Switches tells whether the upstream has said that it knows the extended CONNECT (RFC 8441 3). Before its SETTINGS came
 // it has not.
@@ -118,7 +118,7 @@ func (c *conn) admitResponse(out *buf.Chain, p *buf.Pool) (wrong, f *fault) {
 	}
 	switch c.graves.how(id) {
 	case byUs:
-		return nil, nil
+		return nil, c.spend(useless, 1)
 	case byPeer:
 		return nil, c.refuseFrame(out, p, id, halfClosed)
 	}

@@ -301,6 +301,9 @@ func (c *conn) idle(id uint32) bool {
 // Open returns the number of streams that are open in either direction.
 func (c *conn) Open() int { return c.streams.n }
 
+// Idle tells that no stream is open and no frame is half read.
+func (c *conn) Idle() bool { return c.streams.n == 0 && !c.block.open && c.state == atFrame }
+
 // InBlock tells that a header block is half read: the Head that Next was given is being written to.
 func (c *conn) InBlock() bool { return c.block.open }
 

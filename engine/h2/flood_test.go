@@ -2,9 +2,11 @@ package h2
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/yumen-io/yumen/engine/h2/block"
 	"github.com/yumen-io/yumen/engine/message"
 )
 
@@ -75,12 +77,16 @@ func TestFloods(t *testing.T) {
 		{"frames of unknown types", "many_useless_frames", always("frame 0xfa 0 0 00"), request("frame 0xfa 0 0")},
 		{"acknowledgements of nothing", "many_useless_frames", always("settings ack"), nil},
 		{"RST_STREAM on a stream that is gone", "many_useless_frames", always("rst 3 8"), nil},
+		{"heads on a stream that we reset", "many_useless_frames", always("headers 3 : a=b"), nil},
 		{"GOAWAY", "many_useless_frames", always("goaway 0 0"), nil},
 		{"padding", "much_padding", always("data 1 pad=255 : x"), always("data 1 pad=255 : *300")},
 		{"padded heads", "much_padding", func(i int) string { return fmt.Sprintf("headers %d pad=255 : a=b", 200+2*i+1) }, request("data ID pad=200 : x")},
 	} {
 		t.Run(c.budget, func(t *testing.T) {
 			script := opened
+			if strings.HasPrefix(c.budget, "heads on") {
+				script += "\n headers 3 end : " + get + "\n ! reset 3 8"
+			}
 			if strings.HasPrefix(c.budget, "RST_STREAM") {
 				script += "\n headers 3 end : " + get + "\n ! head 3 200 end"
 			}
@@ -197,7 +203,7 @@ func TestManyInterim(t *testing.T) {
 	s.finish()
 }
 
-// Every refusal there is has a word of its own and a limit's is a 4xx; and the list is complete.
+// Every refusal there is has a word, and is in the list that metrics and documents are made from.
 func TestRefusalsAreAllListed(t *testing.T) {
 	seen := map[*message.Refusal]bool{}
 	for _, r := range Refusals() {
@@ -205,6 +211,13 @@ func TestRefusalsAreAllListed(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		seen[r] = true
+	}
+	source, err := os.ReadFile("refusals.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made := strings.Count(string(source), " = newFault("); made != len(Refusals())-len(block.Refusals()) {
+		t.Errorf("%d faults are made, %d are listed", made, len(Refusals())-len(block.Refusals()))
 	}
 	for _, f := range floods {
 		if !seen[f.Refusal] {

@@ -46,8 +46,9 @@ type Limits struct {
 	PrioritiesMax int
 	// WindowUpdatesMax: WINDOW_UPDATE frames, two for each DATA frame that its window did not cut down to a crumb. 1000.
 	WindowUpdatesMax int
-	// UselessMax: frames that mean nothing: of unknown types, acknowledgements of nothing, repeated GOAWAY. 500: extensions
-	// may be tried out.
+	// UselessMax: frames that mean nothing: of unknown types, acknowledgements of nothing, repeated GOAWAY, RST_STREAM and
+	// heads on streams that are gone. 500: extensions may be tried out, and two full sets of streams be reset at once by
+	// both sides.
 	UselessMax int
 	// PaddingBytesMax: bytes of padding, ahead of those of data. 64 kB.
 	PaddingBytesMax int
@@ -86,7 +87,7 @@ func NewLimits(l Limits) *Limits {
 		resets: l.ResetsMax, emptyData: l.EmptyDataMax, settings: l.SettingsMax, pings: l.PingsMax,
 		priorities: l.PrioritiesMax, windowUpdates: l.WindowUpdatesMax, useless: l.UselessMax, padding: l.PaddingBytesMax,
 	} {
-		l.budgets[k] = int32(min(v, windowMax))
+		l.budgets[k] = int32(min(v, 1<<30))
 	}
 	return &l
 }

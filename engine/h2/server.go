@@ -47,8 +47,8 @@ func (c *Server) Start(out *buf.Chain, p *buf.Pool) {
 // Next reads on in the client's bytes: it consumes what it understood from in and returns one event, None if more bytes are
 // needed. What it owes the client for that (acknowledgements, RST_STREAM, GOAWAY) is appended to out.
 //
-// h is written to between a HEADERS frame and the event that tells of it, and nowhere else: as long as InBlock, the caller
-// passes the same h.
+// h is written to from a HEADERS frame to the event that tells of it, or to the end of a header block that is decoded and
+// dropped, and nowhere else: as long as InBlock, the caller passes the same h.
 //
 //   - GotHead: h holds a request.
 //   - GotData: the next N bytes of in are body. The caller takes or skips all of them before it asks on, and reports to
@@ -105,8 +105,8 @@ func (c *conn) admitRequest(out *buf.Chain, p *buf.Pool) (wrong, f *fault) {
 	}
 	if id <= c.lastPeer {
 		switch c.graves.how(id) {
-		case byUs:
-			return nil, nil
+		case byUs: // to be decoded for nothing
+			return nil, c.spend(useless, 1)
 		case byPeer:
 			return nil, c.refuseFrame(out, p, id, halfClosed)
 		case byEnd:
@@ -129,6 +129,9 @@ func (c *conn) refuseStream(out *buf.Chain, p *buf.Pool, id uint32) *fault {
 	c.graves.bury(id, byUs)
 	if c.acked {
 		return c.refuseFrame(out, p, id, manyStreams)
+	}
+	if f := c.spend(useless, 1); f != nil {
+		return f
 	}
 	if f := c.owe(out, frameHeadLen+resetLen); f != nil {
 		return f
