@@ -56,7 +56,7 @@ var acmeObject = sync.OnceValue(func() *object[ACME] {
 				`URL of the authority's directory. Let's Encrypt is free and believed everywhere. To try things out, use https://acme-staging-v02.api.letsencrypt.org/directory, which no browser believes and which forgives more failures.`),
 			def("challenge", choiceOr("challenge", challengeWords, ChallengeHTTP, ChallengeTLSALPN), func(v *T) *Challenge { return &v.Challenge }, ChallengeTLSALPN,
 				`How a name is proven to lead here: tls-alpn-01 by a handshake at port 443, http-01 by a request to port 80 of the name; what stands before the gateway must lead that port to a listener. Neither proves a wildcard. tls-alpn-01 needs no port but the one that is served anyway.`),
-			may("storage", fileName(), func(v *T) *string { return &v.Storage },
+			may("storage", text("folder", isFileName), func(v *T) *string { return &v.Storage },
 				`Folder for the account, keys and certificates; it must outlive a restart, since authorities give only so many a week. By default the folder acme in that of the revisions.`),
 			always("accept_terms", boolean(), func(v *T) *bool { return &v.AcceptTerms },
 				`true: you have read the authority's terms of service, and accept them. Nobody else can.`),

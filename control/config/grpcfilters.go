@@ -77,8 +77,8 @@ var transcodeFilterObject = sync.OnceValue(func() *object[TranscodeFilter] {
 		keys: []key[T]{
 			may("descriptors", text("file", isFileName, isDescriptorSet), func(v *T) *string { return &v.Descriptors },
 				`File with the services' descriptors: protoc --include_imports --descriptor_set_out=api.pb api.proto, or buf build -o api.pb. This or reflection.`),
-			may("reflection", boolean(), func(v *T) *bool { return &v.Reflection },
-				`Ask the route's cluster for the descriptors, by gRPC server reflection. This or descriptors.`),
+			def("reflection", boolean(), func(v *T) *bool { return &v.Reflection }, false,
+				`Ask the route's cluster for the descriptors, by gRPC server reflection. This or descriptors. Off: few servers offer it where it matters.`),
 			may("services", oneOrMore(text("gRPC service", grpcService)), func(v *T) *[]string { return &v.Services },
 				`Services to translate for: pkg.Service. By default all that the descriptors have.`),
 			def("unknown_fields", choice("policy for unknown fields", RejectUnknownFields, IgnoreUnknownFields), func(v *T) *UnknownFields { return &v.UnknownFields }, RejectUnknownFields,

@@ -276,7 +276,7 @@ var clientCertificatesObject = sync.OnceValue(func() *object[ClientCertificates]
 				`File with the certificates, in PEM, of the authorities that sign them. No other is believed, not even those of the system.`),
 			def("mode", choice("mode", ClientCertificateRequire, ClientCertificateOptional), func(v *T) *ClientCertificateMode { return &v.Mode }, ClientCertificateRequire,
 				`require ends a handshake without a certificate; optional lets it pass, and the upstream decides. A certificate that does not verify ends it in both. Whoever asks for certificates mostly means that.`),
-			def("forward", listOf(choice("part of a certificate", CertificateHash, CertificateSubject, CertificateURI, CertificateDNS, CertificateCert)),
+			def("forward", listOf(choice("certificate field", CertificateHash, CertificateSubject, CertificateURI, CertificateDNS, CertificateCert)),
 				func(v *T) *[]CertificateField { return &v.Forward }, usualForward,
 				`What X-Forwarded-Client-Cert tells the upstream: hash, subject, uri, dns, cert (all of it, some two kilobytes a request). [] for no such field. By default who it is, without the bulk.`),
 		},

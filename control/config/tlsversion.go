@@ -100,7 +100,7 @@ var cipherSuiteNames = sync.OnceValue(func() []string {
 
 // cipherSuite is the IANA name of a suite. Suites without forward secrecy, with RC4 or 3DES are known, and refused.
 func cipherSuite() kind[string] {
-	k := choice("cipher suite of TLS 1.2", cipherSuiteNames()...)
+	k := choice("cipher suite", cipherSuiteNames()...)
 	read := k.read
 	k.read = func(d *decoder, n *yaml.Node, v *string) {
 		target := resolved(n)
