@@ -63,6 +63,8 @@ const (
 func (f *Fault) Error() string {
 	var b strings.Builder
 	switch {
+	case f.Where == InQuery && f.Path == "":
+		b.WriteString("query: ")
 	case f.Where == InQuery:
 		b.WriteString("query parameter ")
 	case f.Where == InPath:
