@@ -114,6 +114,20 @@ func TestFloods(t *testing.T) {
 	}
 }
 
+// A window that is opened byte by byte for a body that waits, CVE-2019-9511: each byte goes out, and is paid for. One that
+// is opened by as much as is worth a frame is not.
+func TestWindowDribble(t *testing.T) {
+	l := NewLimits(Limits{WindowUpdatesMax: 20})
+	script := "preface\n settings 4=0\n headers 1 end : " + get + "\n ! head 1 200\n ! data 1 *10000\n ! end 1"
+	if times, reason := flood(t, l, false, script, 50, always("window 1 1\n ! flush")); reason != "many_window_updates" || times != 21 {
+		t.Errorf("refused for %q after %d", reason, times)
+	}
+	script = "preface\n settings\n headers 1 end : " + get + "\n ! head 1 200"
+	if times, reason := flood(t, l, false, script, 500, always("window 1 2000\n window 0 2000\n ! data 1 *2000\n ! flush")); reason != "" {
+		t.Errorf("work was refused for %q after %d", reason, times)
+	}
+}
+
 // CONTINUATION frames without end, CVE-2024-27316: many, also empty ones, and large ones.
 func TestContinuationFlood(t *testing.T) {
 	start := hello + "headers 1 open : " + get

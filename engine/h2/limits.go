@@ -112,7 +112,7 @@ const (
 	priorityBytesMax = 64
 	// assumedStreams is what a client may open before the server's SETTINGS told how many.
 	assumedStreams = 100
-	// freeKept bounds the stream records, and tableKept the table's slots, that a connection without streams keeps: 4 kB.
-	freeKept  = 12
+	// freeKept bounds the stream records, and tableKept the table's slots, that a connection without streams keeps: 3 kB.
+	freeKept  = 16
 	tableKept = 64
 )

@@ -36,7 +36,7 @@ func (c *conn) gotPriority(out *buf.Chain, p *buf.Pool, b []byte) (message.Event
 	if c.idle(c.frame.stream) {
 		return message.Event{}, wrong // RST_STREAM cannot be sent on a stream that is idle
 	}
-	return message.Event{}, c.spend(useless, 1)
+	return message.Event{}, c.refuseFrame(out, p, c.frame.stream, wrong)
 }
 
 // gotPriorityUpdate takes the frame, or as much of it as can matter. Streams that are not open are not remembered.

@@ -1,6 +1,13 @@
 package h2
 
-import "testing"
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/message"
+)
 
 const (
 	hello = "preface\n settings\n"
@@ -329,6 +336,7 @@ func TestServerStreamFaults(t *testing.T) {
 		{"5.3.1: PRIORITY that depends on itself", open + "priority 1 1", 1, ProtocolError, "self_dependency"},
 		{"6.3: PRIORITY of four bytes", open + "frame 2 0 1 00000003", 1, FrameSizeError, "bad_priority_size"},
 		{"6.3: PRIORITY of six bytes", open + "frame 2 0 1 000000030000", 1, FrameSizeError, "bad_priority_size"},
+		{"6.3: PRIORITY of four bytes on a stream that is gone", half + "! head 1 200 end\n frame 2 0 1 00000003", 1, FrameSizeError, ""},
 		{"6.9: no increment", open + "window 1 0", 1, ProtocolError, "empty_stream_increment"},
 		{"6.9.1: the window overflows", open + "window 1 0x7fffffff", 1, FlowControlError, "large_stream_window"},
 		{"8.1: trailers without an end", open + "headers 1 : a=b", 1, ProtocolError, "endless_trailers"},
@@ -360,6 +368,37 @@ func TestManyStreams(t *testing.T) {
 		< rst 5 7
 		< headers 1 end :status=200
 		#7 GET exam.test / len=0 c=d end`)
+}
+
+// A head that does not fit into one frame goes out in several (RFC 9113 6.10), wherever it was encoded.
+func TestLargeHeadsAreSplit(t *testing.T) {
+	for _, n := range []int{1, 16000, frameSend, 2 * frameSend, buf.Large, 100000} {
+		s, w := newSide(t, false, standard), newPeer()
+		for _, line := range []string{"preface", "settings", "headers 1 end : " + get} {
+			s.receive(w.send(line), false)
+		}
+		value := bytes.Repeat([]byte{'v'}, n)
+		h := &message.Head{Status: 200, Length: 0}
+		h.Add([]byte("x-large"), value)
+		if err := s.server.AppendHead(&s.out, s.p, 1, h, true); err != nil {
+			t.Fatal(err)
+		}
+		s.story.Reset()
+		s.tellSent()
+		wantsLine(t, s.story.String(), "< headers 1 end :status=200 x-large="+string(value)+" content-length=0")
+		s.finish()
+	}
+}
+
+// An idle connection keeps little: the table of the peer's header fields aside, which it fills itself.
+func TestIdleConnectionIsSmall(t *testing.T) {
+	const most = 1 << 10
+	if n := reflect.TypeFor[Server]().Size(); n > most {
+		t.Errorf("a Server has %d bytes", n)
+	}
+	if n := reflect.TypeFor[stream]().Size() * freeKept; n > 4<<10 {
+		t.Errorf("the streams that are kept have %d bytes", n)
+	}
 }
 
 // Frames under way on streams that we reset are tolerated however many such streams there were; see graves.
