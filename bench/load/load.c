@@ -3,11 +3,12 @@
  * error and not a faster result.
  *
  *   load -g GATEWAY_PORT -o ORIGIN_PORT [-c CONNECTIONS] [-d SECONDS] [-w WARM_SECONDS] [-b BODY_BYTES]
- *        [-r REQUESTS_PER_SECOND | -i SETTLE_SECONDS] [PID...]
+ *        [-r REQUESTS_PER_SECOND | -i SETTLE_SECONDS] [-x] [PID...]
  *
  * Without -r and -i each connection asks again as soon as it was answered (closed loop): what a proxy can do. With -r
  * requests fall due at a fixed rate and a latency counts from when its request fell due (open loop): what a client
  * feels, waiting for a free connection included. With -i each connection asks once, then all are held open and idle.
+ * With -x another program is the origin, whose answers bring no number back.
  * Between the end of the warm-up and the end of the run the CPU time of the processes PID is taken.
  * Prints one line of JSON.
  */
@@ -36,7 +37,7 @@ static struct conn {
 	char id[ID_BYTES];
 } conns[FDS_MAX];
 
-static int gateway, origin_port, connections = 64, body_bytes = 128, rate, settle_secs = -1;
+static int gateway, origin_port, connections = 64, body_bytes = 128, rate, settle_secs = -1, foreign;
 static double secs = 3, warm_secs = 0.5;
 static char **pids;
 static int pid_count, poller;
@@ -155,7 +156,7 @@ static int take(int fd) {
 	char *body = head_end + 4;
 	long body_have = c->in + c->have - body;
 	if (body_have < body_bytes) return 0;
-	return body_have == body_bytes && !memcmp(c->in + 9, "200", 3) && !memcmp(body, c->id, ID_BYTES) ? 1 : -1;
+	return body_have == body_bytes && !memcmp(c->in + 9, "200", 3) && (foreign || !memcmp(body, c->id, ID_BYTES)) ? 1 : -1;
 }
 
 static void build_response(void) {
@@ -169,7 +170,7 @@ static void build_response(void) {
 }
 
 static void options(int argc, char **argv) {
-	for (int o; (o = getopt(argc, argv, "g:o:c:d:w:b:r:i:")) != -1;) switch (o) {
+	for (int o; (o = getopt(argc, argv, "g:o:c:d:w:b:r:i:x")) != -1;) switch (o) {
 		case 'g': gateway = atoi(optarg); break;
 		case 'o': origin_port = atoi(optarg); break;
 		case 'c': connections = atoi(optarg); break;
@@ -178,6 +179,7 @@ static void options(int argc, char **argv) {
 		case 'b': body_bytes = atoi(optarg); break;
 		case 'r': rate = atoi(optarg); break;
 		case 'i': settle_secs = atoi(optarg); break;
+		case 'x': foreign = 1; break;
 		default: exit(2);
 		}
 	if (!gateway || !origin_port || body_bytes < ID_BYTES || connections < 1 || connections > FDS_MAX / 2 - 16) {
@@ -192,9 +194,9 @@ int main(int argc, char **argv) {
 	struct rlimit files = {FDS_MAX, FDS_MAX};
 	setrlimit(RLIMIT_NOFILE, &files);
 	build_response();
-	int listener = listen_on(origin_port, SOCK_NONBLOCK);
 	poller = epoll_create1(0);
-	watch(EPOLL_CTL_ADD, listener, EPOLLIN);
+	int listener = -1;
+	if (!foreign) listener = listen_on(origin_port, SOCK_NONBLOCK), watch(EPOLL_CTL_ADD, listener, EPOLLIN);
 
 	static struct epoll_event events[EVENTS_MAX];
 	/* Idle connections are held until all have been answered and the memory has settled, however long that takes. */

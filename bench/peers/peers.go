@@ -30,7 +30,24 @@ type Settings struct {
 	Listen, Origin, Admin int
 	AccessLog             bool
 	Pipeline              int // requests on one upstream connection; 0 is one at a time
+	Wire
+	Identity // filled in when Front is TLS
 }
+
+// Wire is what is spoken on the two sides of a program. The zero value is HTTP/1.1 on both.
+type Wire struct {
+	Front Protocol // "", H2C or TLS
+	Back  Protocol // "" or H2C
+}
+
+// Protocol is a way to carry HTTP; "" is HTTP/1.1 in cleartext.
+type Protocol string
+
+// The protocols beside that.
+const (
+	H2C Protocol = "h2c" // by prior knowledge
+	TLS Protocol = "tls" // HTTP/2 and HTTP/1.1, as ALPN has it
+)
 
 // Program is one row of a table.
 type Program struct {
@@ -105,7 +122,7 @@ type Running struct {
 const readyMax = 10 * time.Second
 
 // Start runs the program on one core, in a new folder below dir, and waits until it listens.
-func (p *Program) Start(dir string, core int) (*Running, error) {
+func (p *Program) Start(dir string, core int, wire Wire) (*Running, error) {
 	dir, err := os.MkdirTemp(dir, p.Name+"-")
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.Name, err)
@@ -114,7 +131,12 @@ func (p *Program) Start(dir string, core int) (*Running, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.Name, err)
 	}
-	s := Settings{Dir: dir}
+	s := Settings{Dir: dir, Wire: wire}
+	if wire.Front == TLS {
+		if s.Identity, err = newIdentity(dir); err != nil {
+			return nil, fmt.Errorf("starting %s: %w", p.Name, err)
+		}
+	}
 	if s.Listen, s.Origin, s.Admin, err = freePorts(); err != nil {
 		return nil, fmt.Errorf("starting %s: finding ports: %w", p.Name, err)
 	}

@@ -21,6 +21,12 @@ func TestConfigurationsAreFilledIn(t *testing.T) {
 		{"yumen.yaml", Settings{Listen: 18003, Origin: 9001, Admin: 19901}, "access_log: off", "pipeline"},
 		{"yumen.yaml", Settings{Listen: 18003, Origin: 9001, Admin: 19901, Pipeline: 32}, "pipeline: 32", "access.log"},
 		{"yumen.yaml", Settings{Dir: "there", AccessLog: true}, "there/access.log", "access_log: off"},
+		{"nginx.conf", Settings{Wire: Wire{Front: TLS}, Identity: Identity{Cert: "c.pem"}}, "ssl_certificate c.pem;", "18001"},
+		{"nginx.conf", Settings{Wire: Wire{Front: H2C}}, "backlog=4096 http2;", "ssl"},
+		{"haproxy.cfg", Settings{Wire: Wire{Front: TLS}, Identity: Identity{Pair: "p.pem"}}, "ssl crt p.pem alpn h2,http/1.1", "proto h2"},
+		{"haproxy.cfg", Settings{Wire: Wire{Back: H2C}, Origin: 9001}, "server o 127.0.0.1:9001 proto h2", "ssl"},
+		{"yumen.yaml", Settings{Wire: Wire{Front: TLS}, Identity: Identity{Cert: "c.pem", Key: "k.pem"}}, `tls: {certificates: [{cert: "c.pem", key: "k.pem"}]}`, "h2c"},
+		{"yumen.yaml", Settings{Wire: Wire{Front: H2C, Back: H2C}}, "    protocol: h2c\n", "listen:"},
 	} {
 		path := filepath.Join(t.TempDir(), c.config)
 		if err := fill(c.config, path, c.settings); err != nil {
@@ -42,7 +48,7 @@ func TestProgramThatCannotStartSaysWhy(t *testing.T) {
 	if err := p.Find(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Start(t.TempDir(), 0)
+	_, err := p.Start(t.TempDir(), 0, Wire{})
 	if err == nil || !strings.Contains(err.Error(), "starting broken") || !strings.Contains(err.Error(), "out of luck") {
 		t.Errorf("got %v, want the program's name and last words", err)
 	}

@@ -143,17 +143,25 @@ func settle(core int) error {
 	return nil
 }
 
-// tools are the programs of this repository that are not Go.
-type tools struct{ relay, load, bulk string }
+// tools are the built programs of this repository that stand beside the ones under test.
+type tools struct{ relay, load, bulk, origin, dial string }
 
 func buildTools(dir, work string) (tools, error) {
 	var t tools
-	for source, binary := range map[string]*string{"floor/relay.c": &t.relay, "load/load.c": &t.load, "load/bulk.c": &t.bulk} {
+	for source, binary := range map[string]*string{
+		"floor/relay.c": &t.relay, "load/load.c": &t.load, "load/bulk.c": &t.bulk, "load/origin.c": &t.origin,
+	} {
 		*binary = filepath.Join(work, strings.TrimSuffix(filepath.Base(source), ".c"))
 		out, err := exec.Command("gcc", "-O2", "-Wall", "-pthread", "-o", *binary, filepath.Join(dir, source)).CombinedOutput()
 		if err != nil {
 			return tools{}, fmt.Errorf("building %s: %w\n%s", source, err, out)
 		}
+	}
+	t.dial = filepath.Join(work, "dial")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", t.dial, "./load/dial")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		return tools{}, fmt.Errorf("building load/dial: %w\n%s", err, out)
 	}
 	return t, nil
 }

@@ -79,11 +79,21 @@ func (b *bench) measureAll(ctx context.Context, tests []test) error {
 }
 
 func (b *bench) measure(ctx context.Context, p *peers.Program, t test) (result, error) {
-	running, err := p.Start(b.work, b.options.coreTest)
+	running, err := p.Start(b.work, b.options.coreTest, t.wireOf(p.Name))
 	if err != nil {
 		return result{}, err
 	}
 	defer running.Stop()
+	if t.origin || t.h2load != nil {
+		stop, err := b.startOrigin(running.Settings.Origin)
+		if err != nil {
+			return result{}, err
+		}
+		defer stop()
+	}
+	if t.h2load != nil {
+		return b.measureH2load(ctx, running, t)
+	}
 	out, err := b.loadCommand(ctx, running, t).Output()
 	if err != nil {
 		return result{}, fmt.Errorf("running the load: %w (the program's last words: %s)", err, running.LogTail())

@@ -24,7 +24,7 @@ func (b *bench) profile(ctx context.Context) (string, error) {
 	if i < 0 {
 		return "", errors.New("yumen was not among the programs of this run")
 	}
-	running, err := b.programs[i].Start(b.work, b.options.coreTest)
+	running, err := b.programs[i].Start(b.work, b.options.coreTest, peers.Wire{})
 	if err != nil {
 		return "", err
 	}

@@ -67,7 +67,11 @@ func (r *report) markdown(plotted bool) string {
 	fmt.Fprintf(&s, "\nThe program under test ran on core %d, its clients and origin on core %d (`taskset -c`). Configurations are in\n"+
 		"`bench/peers`, the load in `bench/load`:\n\n", r.bench.options.coreTest, r.bench.options.coreLoad)
 	for _, t := range r.Tests {
-		tool := filepath.Base(t.tool(tools{load: "load", bulk: "bulk"}))
+		if t.h2load != nil {
+			fmt.Fprintf(&s, "    %-10s  h2load %s -n REQUESTS %s\n", t.name, strings.Join(t.h2load, " "), t.url("PORT"))
+			continue
+		}
+		tool := filepath.Base(t.tool(tools{load: "load", bulk: "bulk", dial: "dial"}))
 		fmt.Fprintf(&s, "    %-10s  %s -g PORT -o PORT %s PID...\n", t.name, tool, strings.Join(t.args, " "))
 	}
 	if len(r.Missing) > 0 {
@@ -90,8 +94,10 @@ func (r *report) table(s *strings.Builder, t test) {
 		s.WriteString(" " + c.head + " |")
 		rule += "--:|"
 		if c.ratios {
-			s.WriteString(" × relay | × nginx |")
-			rule += "--:|--:|"
+			for _, base := range t.bases() {
+				s.WriteString(" × " + base + " |")
+				rule += "--:|"
+			}
 		}
 	}
 	s.WriteString("\n" + rule + "\n")
@@ -104,7 +110,7 @@ func (r *report) table(s *strings.Builder, t test) {
 			m, _ := r.bench.figure(t.name, p.Name, c)
 			fmt.Fprintf(s, " "+c.format+" |", m)
 			if c.ratios {
-				for _, base := range []string{"relay", "nginx"} {
+				for _, base := range t.bases() {
 					if against, ok := r.bench.figure(t.name, base, c); ok {
 						fmt.Fprintf(s, " %.2f |", m/against)
 					} else {

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -83,6 +84,29 @@ func TestReportOfKnownFigures(t *testing.T) {
 	}
 }
 
+func TestH2loadIsRead(t *testing.T) {
+	const said = `starting benchmark...
+finished in %s, 47045.84 req/s, 6.75MB/s
+requests: 500 total, 500 started, 500 done, 498 succeeded, 2 failed, 1 errored, 0 timeout
+status codes: %s 2xx, 0 3xx, 1 4xx, 0 5xx
+`
+	for _, c := range []struct {
+		finished, good string
+		want           result
+		fails          bool
+	}{
+		{"1.50s", "498", result{Requests: 498, Errors: 2, Seconds: 1.5, Rate: 47045.84, Connections: h2Clients}, false},
+		{"250.5ms", "500", result{Requests: 500, Seconds: 0.2505, Rate: 47045.84, Connections: h2Clients}, false},
+		{"1.50s", "0", result{}, true},
+		{"", "500", result{}, true},
+	} {
+		got, err := parseH2load(fmt.Sprintf(said, c.finished, c.good))
+		if got != c.want || (err != nil) != c.fails {
+			t.Errorf("finished in %q with %s good ones: got %+v, %v; want %+v", c.finished, c.good, got, err, c.want)
+		}
+	}
+}
+
 func TestPlotIsXMLWithABarForEachFigure(t *testing.T) {
 	r := report{bench: told()}
 	svg := r.plot()
@@ -119,12 +143,15 @@ func TestLoadThroughTheRelay(t *testing.T) {
 	}
 	load := func(t tools) string { return t.load }
 	bulk := func(t tools) string { return t.bulk }
+	dial := func(t tools) string { return t.dial }
 	for _, c := range []test{
 		{name: "closed loop", tool: load, args: []string{"-c", "8", "-w", "0.05", "-d", "0.2"}},
 		{name: "open loop", tool: load, args: []string{"-c", "8", "-w", "0.05", "-d", "0.2", "-r", "1000"}},
 		{name: "idle", tool: load, args: []string{"-c", "50", "-w", "0", "-i", "0"}},
 		{name: "down", tool: bulk, args: []string{"-m", "down", "-c", "2", "-n", "1000001"}},
 		{name: "up", tool: bulk, args: []string{"-m", "up", "-c", "2", "-n", "1000001"}},
+		{name: "foreign origin", tool: load, origin: true, args: []string{"-c", "8", "-w", "0.05", "-d", "0.2", "-x"}},
+		{name: "idle over HTTP/2", tool: dial, args: []string{"-m", "idle", "-p", "h2c", "-c", "20", "-i", "0"}, wire: peers.Wire{Front: peers.H2C}},
 		{name: "slow", tool: bulk, args: []string{"-m", "slow", "-c", "5", "-s", "0", "-n", "1000001"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/yumen-io/yumen/bench/peers"
 )
 
 // test is one kind of work, done by every program in every round.
@@ -13,13 +15,36 @@ type test struct {
 	name  string
 	title string
 	what  string // one sentence for the report: what is done and how to read it
-	tool  func(tools) string
-	args  []string
+	// tool is the load program and args what it is told; or h2load is what that is told, and there is no tool.
+	tool   func(tools) string
+	args   []string
+	h2load []string
+	// origin has bench/load's origin run for a load that brings none of its own. h2load never does.
+	origin bool
+	// wire is what is spoken; other has the programs that speak something else here, with a reason in what.
+	wire  peers.Wire
+	other map[string]peers.Wire
+	// against are the programs whose figures ratios are of; relay and nginx if empty.
+	against []string
 	// roundsMax bounds the rounds of tests whose result hardly varies; 0 is no bound.
 	roundsMax int
 	// skip names programs for which the test says nothing, with a reason in what.
 	skip    []string
 	columns []column
+}
+
+func (t *test) wireOf(program string) peers.Wire {
+	if w, ok := t.other[program]; ok {
+		return w
+	}
+	return t.wire
+}
+
+func (t *test) bases() []string {
+	if t.against != nil {
+		return t.against
+	}
+	return []string{"relay", "nginx"}
 }
 
 // openLoopRate is about half of what the slowest program here does on one core: below the knee, where a latency tells
@@ -71,6 +96,7 @@ func chooseTests(o options) []test {
 			args: []string{"-m", "slow", "-c", "100", "-s", "2", "-n", strconv.Itoa(slow)}, skip: []string{"yumen-log", "yumen-pipeline"},
 		},
 	}
+	all = append(all, protocolTests(o)...)
 	if o.tests == "" {
 		return all
 	}
@@ -82,7 +108,7 @@ type column struct {
 	head   string
 	value  func(result) float64
 	format string
-	// ratios adds two columns: this one against the relay's and against nginx's.
+	// ratios adds a column for each of the test's bases: this one against theirs.
 	ratios bool
 	// total shows the sum of the rounds in place of the median: one error in one round is still an error.
 	total bool
