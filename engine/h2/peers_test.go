@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/net/http2"
-
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
 )
@@ -92,6 +90,33 @@ func (d *road) take(n int) (b []byte) {
 	return b
 }
 
+// onlyHTTP2 is HTTP/2 by prior knowledge.
+func onlyHTTP2() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// pipeListener accepts what is in its channel.
+type pipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	if c := <-l.conns; c != nil {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.conns) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return new(net.UnixAddr) }
+
 // Go's client, many requests at a time, each echoed with its trailers.
 func TestServerWithGoClient(t *testing.T) {
 	ours, theirs := net.Pipe()
@@ -130,7 +155,8 @@ func TestServerWithGoClient(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- d.run() }()
 
-	client, err := new(http2.Transport).NewClientConn(theirs)
+	transport := &http.Transport{Protocols: onlyHTTP2(), DialContext: func(context.Context, string, string) (net.Conn, error) { return theirs, nil }}
+	client, err := transport.NewClientConn(context.Background(), "http", "exam.test:80")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,14 +195,17 @@ func TestServerWithGoClient(t *testing.T) {
 func TestClientWithGoServer(t *testing.T) {
 	ours, theirs := net.Pipe()
 	served := make(chan struct{})
+	l := &pipeListener{conns: make(chan net.Conn, 1)}
+	l.conns <- theirs
+	server := &http.Server{Protocols: onlyHTTP2(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Tail")
+		w.WriteHeader(103)
+		io.Copy(w, r.Body)
+		w.Header().Set("X-Tail", r.URL.Path)
+	})}
 	go func() {
 		defer close(served)
-		new(http2.Server).ServeConn(theirs, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Trailer", "X-Tail")
-			w.WriteHeader(103)
-			io.Copy(w, r.Body)
-			w.Header().Set("X-Tail", r.URL.Path)
-		})})
+		server.Serve(l)
 	}()
 	var c Client
 	c.Init(standard, "http")
@@ -235,6 +264,7 @@ func TestClientWithGoServer(t *testing.T) {
 	if answered != requests || interim != requests || c.Outstanding() != 0 {
 		t.Errorf("%d answers, %d interim, %d open", answered, interim, c.Outstanding())
 	}
+	server.Close()
 	<-served
 	c.Release(d.p)
 	d.in.Release(d.p)
