@@ -42,9 +42,6 @@ func (c *Client) Outstanding() int { return c.streams.n }
 // it has not.
 func (c *Client) Switches() bool { return c.peer.connect }
 
-// Settled tells whether the upstream's SETTINGS have come.
-func (c *Client) Settled() bool { return c.settled }
-
 // Open sends the head of a request on a new stream, whose number it returns. end says that no body follows. If h has an
 // Upgrade, the request asks for a tunnel, whose bytes are the body of both sides. Nothing is sent if an error is returned:
 // ErrBusy if there is no Room, ErrShortBody if h declares a body that end denies, ErrSwitch if h asks for another protocol
@@ -126,7 +123,9 @@ func (c *conn) admitResponse(out *buf.Chain, p *buf.Pool) (wrong, f *fault) {
 }
 
 // gotResponse takes the head of a response, or gives the stream up.
-func (c *conn) gotResponse(out *buf.Chain, p *buf.Pool, h *message.Head, s *stream, refusal *message.Refusal) (message.Event, *fault) {
+func (c *conn) gotResponse(out *buf.Chain, p *buf.Pool, h *message.Head, s *stream, refusal *message.Refusal) (
+	message.Event, *fault,
+) {
 	if refusal != nil {
 		return c.giveUp(out, p, s, &fault{refusal, ProtocolError})
 	}

@@ -15,7 +15,8 @@ type conn struct {
 	// What is being read.
 	state      readState
 	prefaceLen uint8 // of it that has come
-	settled    bool  // the peer's first SETTINGS have begun
+	begun      bool  // the peer's first SETTINGS have
+	settled    bool  // and are over
 	frame      frame
 	unread     int          // bytes of the frame's payload, without padding
 	pad        int          // bytes of padding behind them
@@ -183,14 +184,14 @@ func (c *conn) skip(in *buf.Chain, p *buf.Pool, n int) {
 func (c *conn) judge() *fault {
 	fr := c.frame
 	switch {
-	case !c.settled && (fr.kind != typeSettings || fr.has(flagAck)):
+	case !c.begun && (fr.kind != typeSettings || fr.has(flagAck)):
 		return noSettings // RFC 9113 3.4
 	case fr.length > c.limits.FrameBytesMax:
 		return largeFrame
 	case c.block.open && (fr.kind != typeContinuation || fr.stream != c.block.stream):
 		return brokenBlock // RFC 9113 6.10
 	}
-	c.settled = true
+	c.begun = true
 	switch fr.kind {
 	case typeData, typeHeaders, typePriority, typeReset, typeContinuation:
 		if fr.stream == 0 {
@@ -297,6 +298,9 @@ func (c *conn) idle(id uint32) bool {
 	}
 	return id > c.lastPeer
 }
+
+// Settled tells whether the peer's SETTINGS have come: it speaks HTTP/2, and has said what it allows.
+func (c *conn) Settled() bool { return c.settled }
 
 // Open returns the number of streams that are open in either direction.
 func (c *conn) Open() int { return c.streams.n }

@@ -132,5 +132,6 @@ func (c *conn) endSettings(out *buf.Chain, p *buf.Pool) *fault {
 		return f
 	}
 	c.appendFrame(out, p, frame{kind: typeSettings, flags: flagAck})
+	c.settled = true
 	return nil
 }
