@@ -118,7 +118,10 @@ func (c *conn) Flush(out *buf.Chain, p *buf.Pool, most int) {
 		}
 		if s.high && s.queue.Len() <= queueLow {
 			s.high = false
-			c.drained = append(c.drained, s.id)
+			if !s.listed {
+				s.listed = true
+				c.drained = append(c.drained, s.id)
+			}
 		}
 		if end {
 			if s.trailed {
@@ -143,12 +146,14 @@ func (c *conn) Queued(stream uint32) int {
 // QueuedTotal is Queued of all streams together.
 func (c *conn) QueuedTotal() int { return c.queued }
 
-// NextDrained returns a stream whose queue fell to 32 kB or less after it had been above, each once.
+// NextDrained returns a stream whose queue fell to 32 kB or less after it had been above, each once. It is asked after Flush
+// until there is none.
 func (c *conn) NextDrained() (stream uint32, ok bool) {
 	for c.drainedAt < len(c.drained) {
 		id := c.drained[c.drainedAt]
 		c.drainedAt++
-		if c.streams.get(id) != nil {
+		if s := c.streams.get(id); s != nil {
+			s.listed = false
 			return id, true
 		}
 	}

@@ -36,6 +36,7 @@ type stream struct {
 	ended      bool // END_STREAM was sent
 	ready      bool // in a ring of the schedule
 	high       bool // the queue was above its mark: to be reported when it is drained
+	listed     bool // as drained, and not reported yet
 
 	// What the request is.
 	isHead      bool
