@@ -61,6 +61,11 @@ func Load(p Pair, now time.Time) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parse(p, certText, keyText, now)
+}
+
+// Parse judges a pair whose files were read already; their paths are for its errors.
+func Parse(p Pair, certText, keyText []byte, now time.Time) (*tls.Certificate, error) {
 	cert, err := p.parse(certText, keyText)
 	if err != nil {
 		return nil, err
