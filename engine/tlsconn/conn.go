@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/internal/invariant"
 )
 
 // Source is where records come from: a loop.Socket. Recv never blocks; it says the error that was given to Server or Client
@@ -16,8 +17,13 @@ type Source interface {
 	Recv(p []byte) (int, error)
 }
 
-// Conn is one side of a TLS connection. Until Done of its Handshake is called it belongs to the handshake's goroutine; from
-// then on it is loop-owned. It does no I/O of its own and holds no timer.
+// Conn is one side of a TLS connection. From Begin until Done of its Handshake it belongs to the handshake's goroutine, and
+// nothing of it may be called; from then on it is loop-owned. It does no I/O of its own and holds no timer.
+//
+// An idle one holds about 5 kB, two thirds of it in crypto/tls: 1 kB its Conn, 1.8 kB two ciphers, and two buffers that the
+// hello and the largest record received so far have stretched. The buffer for records never shrinks: a peer that once sent full
+// records, an upload for instance, costs 18 kB more until it goes. crypto/tls allocates 24 bytes for each record it reads;
+// nothing else is allocated once a connection has warmed up.
 type Conn struct {
 	// Set at birth.
 	cfg    *tls.Config
@@ -95,6 +101,7 @@ func (c *Conn) Open(src Source, dst *buf.Chain, p *buf.Pool, room int) (n int, e
 	if c.err != nil {
 		return 0, c.err
 	}
+	invariant.Check(c.tls != nil && c.hs == nil, "a TLS connection is read before its handshake is over")
 	c.pool = p
 	if c.early != nil {
 		c.raw.Append(p, c.early)
@@ -254,6 +261,7 @@ func (c *Conn) Seal(dst *buf.Chain, p *buf.Pool, src *buf.Chain, n int) (err err
 	if n == 0 {
 		return nil
 	}
+	invariant.Check(c.tls != nil && c.hs == nil, "a TLS connection is written before its handshake is over")
 	c.sink, c.pool = dst, p
 	for n > 0 && err == nil {
 		want := min(n, recordMax)

@@ -159,7 +159,29 @@ func (t *Handshake) awaitHello() error {
 			return err
 		}
 	}
+	c.early = cutHello(c.early)
 	return nil
+}
+
+// helloCut is the longest piece of a hello that crypto/tls is shown as a record. Its buffer for records begins with 576 bytes and
+// never shrinks; a hello with a post-quantum key share is one record of 1.5 kB, which stretches it to 2 kB, for good.
+const helloCut = 512
+
+// cutHello turns a long first record into several: how a message is cut into records is no part of what the handshake vouches for
+// (RFC 8446 4.4.1).
+func cutHello(b []byte) []byte {
+	if len(b) < headerLen || len(b) < headerLen+payload(b) || payload(b) <= 2*helloCut {
+		return b
+	}
+	hello, rest := b[headerLen:headerLen+payload(b)], b[headerLen+payload(b):]
+	pieces := make([]byte, 0, len(b)+headerLen*(len(hello)/helloCut+1))
+	for len(hello) > 0 {
+		n := min(len(hello), helloCut)
+		pieces = append(pieces, b[0], b[1], b[2], byte(n>>8), byte(n))
+		pieces = append(pieces, hello[:n]...)
+		hello = hello[n:]
+	}
+	return append(pieces, rest...)
 }
 
 // helloWhole tells whether crypto/tls can begin: a whole record has come, or something it will refuse.

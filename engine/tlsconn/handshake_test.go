@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -52,6 +53,36 @@ func TestHelloInPieces(t *testing.T) {
 	_, result := begin(t, NewHandshaker(HandshakerConfig{}), c, ours)
 	if err := <-result; err != nil {
 		t.Error(err)
+	}
+}
+
+// A long hello is shown in pieces, a short one and what follows as they are.
+func TestLongHellosAreCut(t *testing.T) {
+	record := func(n int) []byte { return append([]byte{22, 3, 1, byte(n >> 8), byte(n)}, bulk(n)...) }
+	for _, c := range []struct {
+		payload int
+		want    []int
+	}{
+		{0, []int{0}}, {1, []int{1}}, {1024, []int{1024}}, {1025, []int{512, 512, 1}}, {1536, []int{512, 512, 512}},
+	} {
+		rest := []byte{20, 3, 3, 0, 1, 1}
+		b := cutHello(append(record(c.payload), rest...))
+		var got []int
+		var text []byte
+		for len(b) > len(rest) {
+			n := payload(b)
+			got = append(got, n)
+			text = append(text, b[headerLen:headerLen+n]...)
+			b = b[headerLen+n:]
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.want) || !bytes.Equal(text, bulk(c.payload)) || !bytes.Equal(b, rest) {
+			t.Errorf("%d bytes: cut into %v, want %v", c.payload, got, c.want)
+		}
+	}
+	for _, b := range [][]byte{nil, {22}, record(2000)[:1999], []byte("GET / HTTP/1.1")} {
+		if got := cutHello(b); !bytes.Equal(got, b) {
+			t.Errorf("%.20q is changed", b)
+		}
 	}
 }
 
@@ -347,7 +378,7 @@ func TestRefusedHandshakes(t *testing.T) {
 			if Word(err) != c.word {
 				t.Errorf("%v (%s), want %s", err, Word(err), c.word)
 			}
-			unix.Shutdown(ours.fd, unix.SHUT_WR)
+			unix.Shutdown(ours.number(), unix.SHUT_WR)
 			if err := <-peer; err == nil || err == io.EOF {
 				t.Errorf("the peer sees %v", err)
 			}
@@ -363,5 +394,51 @@ func TestStringHoldsNothingRaw(t *testing.T) {
 	c.state = State{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256, ServerName: "a\nb", Protocol: "h2", Resumed: true}
 	if got, want := c.String(), `TLS 1.3 TLS_AES_128_GCM_SHA256 sni="a\nb" alpn="h2" resumed`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A hello that is cut says the same, whatever it is.
+func FuzzHello(f *testing.F) {
+	f.Add(clientHello(f, newSite(f).client(f, nil)))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add(append([]byte{22, 3, 1, 8, 0}, make([]byte, 2100)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		helloWhole(b)
+		got := cutHello(bytes.Clone(b))
+		if bytes.Equal(got, b) {
+			return
+		}
+		n := payload(b)
+		var text []byte
+		for len(text) < n {
+			if !bytes.Equal(got[:3], b[:3]) || payload(got) == 0 || payload(got) > helloCut {
+				t.Fatalf("a piece begins with %x", got[:headerLen])
+			}
+			text = append(text, got[headerLen:headerLen+payload(got)]...)
+			got = got[headerLen+payload(got):]
+		}
+		if !bytes.Equal(text, b[headerLen:headerLen+n]) || !bytes.Equal(got, b[headerLen+n:]) {
+			t.Fatal("the bytes differ")
+		}
+	})
+}
+
+// Every bound and every cause has its word.
+func TestWords(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{ErrCancelled, "handshake_cancelled"},
+		{fmt.Errorf("read: %w", ErrDisplaced), "handshake_displaced"},
+		{ErrChallenged, "handshake_challenge"},
+		{ErrOwed, "tls_owed"},
+		{io.ErrUnexpectedEOF, "tls_truncated"},
+		{unix.ECONNRESET, "handshake_failed"},
+	} {
+		if got := Word(c.err); got != c.want {
+			t.Errorf("%v: got %s, want %s", c.err, got, c.want)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,18 +31,26 @@ var errAgain = errors.New("not now")
 
 // socket is a non-blocking descriptor.
 type socket struct {
-	fd     int
+	fd     atomic.Int32  // -1: closed
 	most   int           // a receive gives no more than that; 0: no bound
 	hungry chan struct{} // holds one after a call found the descriptor not ready
 	calls  int           // of Recv
 }
+
+func newSocket(fd int) *socket {
+	s := &socket{hungry: make(chan struct{}, 1)}
+	s.fd.Store(int32(fd))
+	return s
+}
+
+func (s *socket) number() int { return int(s.fd.Load()) }
 
 func (s *socket) Recv(p []byte) (int, error) {
 	s.calls++
 	if s.most > 0 {
 		p = p[:min(len(p), s.most)]
 	}
-	n, err := unix.Read(s.fd, p)
+	n, err := unix.Read(s.number(), p)
 	switch {
 	case err == unix.EAGAIN:
 		select {
@@ -58,7 +67,7 @@ func (s *socket) Recv(p []byte) (int, error) {
 }
 
 func (s *socket) Send(p []byte) (int, error) {
-	n, err := unix.Write(s.fd, p)
+	n, err := unix.Write(s.number(), p)
 	if err == unix.EAGAIN {
 		select {
 		case s.hungry <- struct{}{}:
@@ -71,7 +80,7 @@ func (s *socket) Send(p []byte) (int, error) {
 
 // await returns when the descriptor is ready for ev, or after a moment: the caller looks by itself.
 func (s *socket) await(ev int16) {
-	fds := []unix.PollFd{{Fd: int32(s.fd), Events: ev}}
+	fds := []unix.PollFd{{Fd: s.fd.Load(), Events: ev}}
 	_, _ = unix.Poll(fds, 20)
 }
 
@@ -93,7 +102,7 @@ func sockets(t testing.TB) (*socket, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := &socket{fd: fds[0], hungry: make(chan struct{}, 1)}
+	ours := newSocket(fds[0])
 	t.Cleanup(func() {
 		theirs.Close()
 		ours.close()
@@ -119,7 +128,7 @@ func begin(t testing.TB, h *Handshaker, c *Conn, s *socket) (*Handshake, <-chan 
 				return
 			case <-s.hungry:
 				for ready := false; !ready; {
-					fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
+					fds := []unix.PollFd{{Fd: s.fd.Load(), Events: unix.POLLIN}}
 					n, _ := unix.Poll(fds, 5)
 					ready = n > 0
 					select {
@@ -386,7 +395,7 @@ func rawPair(t testing.TB) (a, b *socket) {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			t.Fatal(err)
 		}
-		ends[i] = &socket{fd: fd, hungry: make(chan struct{}, 1)}
+		ends[i] = newSocket(fd)
 		t.Cleanup(ends[i].close)
 	}
 	return ends[0], ends[1]
@@ -394,8 +403,7 @@ func rawPair(t testing.TB) (a, b *socket) {
 
 // close closes the descriptor, once.
 func (s *socket) close() {
-	if s.fd >= 0 {
-		unix.Close(s.fd)
-		s.fd = -1
+	if fd := s.fd.Swap(-1); fd >= 0 {
+		unix.Close(int(fd))
 	}
 }

@@ -215,14 +215,14 @@ func TestAcmeChallenge(t *testing.T) {
 		o.ALPN = []string{"h2", "http/1.1"}
 		o.ClientAuth, o.ClientRoots = ClientAuthRequire, []*x509.Certificate{s.ca.cert}
 	})
-	ask := func(name string, protocols ...string) (h *Handshaker, err error, p *tls.Conn) {
+	ask := func(name string, protocols ...string) (h *Handshaker, p *tls.Conn, err error) {
 		h = NewHandshaker(HandshakerConfig{})
 		_, p, err = tryConnect(t, h, Server(server, errAgain), func(n net.Conn) *tls.Conn {
 			return tls.Client(n, &tls.Config{ServerName: name, NextProtos: protocols, RootCAs: s.ca.pool(), Time: wallTime})
 		})
-		return h, err, p
+		return h, p, err
 	}
-	h, err, p := ask("new.test", ChallengeProtocol)
+	h, p, err := ask("new.test", ChallengeProtocol)
 	if err == nil || !strings.Contains(err.Error(), ErrChallenged.Error()) || h.Challenges() != 1 || h.Done()+h.Failed() != 0 {
 		t.Errorf("%v, challenges %d, done %d, failed %d", err, h.Challenges(), h.Done(), h.Failed())
 	}
@@ -230,7 +230,7 @@ func TestAcmeChallenge(t *testing.T) {
 		t.Error("the answer is not the one that was set")
 	}
 	for _, protocols := range [][]string{{ChallengeProtocol, "h2"}, {"h2", ChallengeProtocol}, {"h2"}, nil} {
-		if h, err, _ := ask("new.test", protocols...); h.Challenges() != 0 || err == nil { // the client has no certificate
+		if h, _, err := ask("new.test", protocols...); h.Challenges() != 0 || err == nil { // the client has no certificate
 			t.Errorf("%q: %v, challenges %d", protocols, err, h.Challenges())
 		}
 	}
