@@ -47,6 +47,7 @@ type entry struct {
 	bits       uint64 // of a key that is no string
 	key, value []byte
 	present    bool // the value is there
+	turn       int32
 }
 
 func (p *printer) begin(dst, in []byte, t *types, o *Options) {
@@ -154,9 +155,6 @@ func (p *printer) scan(m *messageType, b []byte) (first int, f *Fault) {
 			continue
 		}
 		if fd := &m.fields[i]; fd.oneof >= 0 {
-			if fd.enum != nil && fd.enum.closed && !fd.enum.knows(b[start+n:at]) {
-				continue
-			}
 			c := &p.oneofs[oneofs+int(fd.oneof)]
 			if c.field != i {
 				replaced = replaced || c.field >= 0
@@ -192,13 +190,6 @@ func (p *printer) scan(m *messageType, b []byte) (first int, f *Fault) {
 // accepts tells whether a value of the field may have this wire type; another one is an unknown field.
 func (f *fieldType) accepts(wire protowire.Type) bool {
 	return wire == f.wire || f.shape == list && wire == protowire.BytesType && f.wire != protowire.StartGroupType
-}
-
-// knows tells whether a varint is a member of the enum.
-func (t *enumType) knows(b []byte) bool {
-	v, _ := protowire.ConsumeVarint(b)
-	_, ok := t.names[int32(v)]
-	return ok
 }
 
 // field prints one field, whose values are in records[at:end] of b, with its name.
@@ -320,18 +311,12 @@ func (p *printer) list(fd *fieldType, b []byte, at, end int, always bool) (bool,
 						return true, badResponse(BadMessage, "a packed list that is none of %s", fd.typeName()).underIndex(count)
 					}
 				}
-				undo := len(p.json)
 				f := next()
-				if f != nil {
-					return true, f
+				if f == nil {
+					_, f = p.scalar(fd, values[:n], false)
 				}
-				printed, f := p.scalar(fd, values[:n], false)
 				if f != nil {
 					return true, f.underIndex(count - 1)
-				}
-				if !printed {
-					p.json = p.json[:undo]
-					count--
 				}
 				values = values[n:]
 			}
@@ -355,15 +340,13 @@ func (p *printer) mapping(fd *fieldType, b []byte, at, end int, always bool) (bo
 			if !ok {
 				return true, badResponse(BadMessage, "a map with a malformed entry")
 			}
-			if e.present && fd.value.enum != nil && fd.value.enum.closed && !fd.value.enum.knows(e.value) {
-				continue
-			}
+			e.turn = int32(len(p.entries))
 			p.entries = append(p.entries, e)
 		}
 	}
 	if len(p.entries) > first+1 {
 		// Sorted, because a key that is there twice has the value that came last, and so that one message has one form.
-		slices.SortStableFunc(p.entries[first:], func(a, b entry) int { return fd.key.compare(a, b) })
+		slices.SortFunc(p.entries[first:], func(a, b entry) int { return cmp.Or(fd.key.compare(a, b), cmp.Compare(a.turn, b.turn)) })
 	}
 	last := len(p.entries)
 	p.json = append(p.json, '{')
@@ -499,8 +482,8 @@ func (f *fieldType) appendKey(dst []byte, v uint64) []byte {
 	return strconv.AppendInt(dst, int64(v), 10)
 }
 
-// scalar prints one value, given as on the wire behind its tag; empty is zero. It says whether it did: a zero is passed
-// over if omitZero is set, an unknown member of a closed enum always.
+// scalar prints one value, given as on the wire behind its tag; empty is zero. It says whether it did: a zero is passed over
+// if omitZero is set.
 func (p *printer) scalar(fd *fieldType, value []byte, omitZero bool) (bool, *Fault) {
 	switch fd.kind {
 	case protoreflect.StringKind, protoreflect.BytesKind:
@@ -530,7 +513,7 @@ func (p *printer) scalar(fd *fieldType, value []byte, omitZero bool) (bool, *Fau
 	}
 	switch fd.kind {
 	case protoreflect.EnumKind:
-		return p.enum(fd.enum, int32(v)), nil
+		p.enum(fd.enum, int32(v))
 	case protoreflect.BoolKind:
 		p.json = strconv.AppendBool(p.json, v != 0)
 	case protoreflect.FloatKind:
@@ -551,19 +534,16 @@ func (p *printer) scalar(fd *fieldType, value []byte, omitZero bool) (bool, *Fau
 	return true, nil
 }
 
-func (p *printer) enum(e *enumType, n int32) bool {
-	if e.nothing {
-		p.json = append(p.json, "null"...)
-		return true
-	}
+// enum prints a member by its name, and by its number what is none: also of a closed enum, where a parser in other languages
+// may hide it.
+func (p *printer) enum(e *enumType, n int32) {
 	name, ok := e.names[n]
 	switch {
-	case !ok && e.closed:
-		return false
+	case e.nothing:
+		p.json = append(p.json, "null"...)
 	case !ok || p.options.EnumsAsNumbers:
 		p.json = strconv.AppendInt(p.json, int64(n), 10)
 	default:
 		p.json = append(append(append(p.json, '"'), name...), '"')
 	}
-	return true
 }

@@ -3,7 +3,6 @@ package transcode
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -118,7 +117,7 @@ func (c *Converter) captures(b *Binding, captures *Captures) *Fault {
 		if !ok {
 			return badRequest(InPath, BadEncoding, "a '%%' without two hexadecimal digits").under(v.field)
 		}
-		if reason, why := c.textField(v.path, text); why != "" {
+		if reason, why := c.encoder.textField(v.path, text); why != "" {
 			return badRequest(InPath, reason, "%s", why).under(v.field)
 		}
 	}
@@ -161,7 +160,7 @@ func (c *Converter) query(b *Binding, query []byte) *Fault {
 		if !ok {
 			return badRequest(InQuery, BadEncoding, "a '%%' without two hexadecimal digits").underParameter(name)
 		}
-		if reason, why := c.textField(c.fields, value); why != "" {
+		if reason, why := c.encoder.textField(c.fields, value); why != "" {
 			return badRequest(InQuery, reason, "%s", why).underParameter(name)
 		}
 	}
@@ -240,26 +239,20 @@ func (c *Converter) parameter(b *Binding, name []byte) (f *Fault, known bool) {
 }
 
 // textField writes a field, and the messages that it is in, of a text.
-func (c *Converter) textField(fields []*fieldType, text []byte) (Reason, string) {
-	e := &c.encoder
-	outer, fd := fields[:len(fields)-1], fields[len(fields)-1]
-	first := len(e.marks)
-	for _, f := range outer {
-		e.out = append(e.out, f.tag...)
-		if f.kind != protoreflect.GroupKind {
-			e.open()
-		}
+func (e *encoder) textField(fields []*fieldType, text []byte) (reason Reason, why string) {
+	fd := fields[0]
+	if len(fields) == 1 {
+		return e.textValue(fd, text)
 	}
-	reason, why := e.textValue(fd, text)
-	last := first + len(outer)
-	for _, f := range slices.Backward(outer) {
-		if f.kind == protoreflect.GroupKind {
-			e.out = protowire.AppendTag(e.out, f.number, protowire.EndGroupType)
-			continue
-		}
-		last--
-		e.shut(last)
+	e.out = append(e.out, fd.tag...)
+	if fd.kind == protoreflect.GroupKind {
+		reason, why = e.textField(fields[1:], text)
+		e.out = protowire.AppendTag(e.out, fd.number, protowire.EndGroupType)
+		return reason, why
 	}
+	m := e.open()
+	reason, why = e.textField(fields[1:], text)
+	e.shut(m)
 	return reason, why
 }
 

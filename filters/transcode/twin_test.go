@@ -32,7 +32,14 @@ func (w plainWay) wire(jsonText []byte) ([]byte, error) {
 	return proto.MarshalOptions{AllowPartial: true}.Marshal(m)
 }
 
-func (w plainWay) json(wire []byte) ([]byte, error) {
+func (w plainWay) json(wire []byte) (out []byte, err error) {
+	// A map's entry that has a key, and then another one of the wrong wire type, makes proto.Unmarshal panic on dynamic messages
+	// ("cannot convert nil to map key", protobuf 1.36.12).
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("cannot parse: %v", p)
+		}
+	}()
 	m := dynamicpb.NewMessage(w.d)
 	if err := (proto.UnmarshalOptions{Resolver: w.types, AllowPartial: true}).Unmarshal(wire, m); err != nil {
 		return nil, err

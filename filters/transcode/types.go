@@ -122,8 +122,7 @@ type enumType struct {
 	name    string
 	byName  map[string]int32
 	names   map[int32]string // of aliases, the first
-	closed  bool
-	nothing bool // google.protobuf.NullValue
+	nothing bool             // google.protobuf.NullValue
 }
 
 // types is every message of a descriptor set, by its full name.
@@ -288,7 +287,7 @@ func (t *types) enum(d protoreflect.EnumDescriptor) *enumType {
 	}
 	e := &enumType{
 		name: string(d.FullName()), byName: map[string]int32{}, names: map[int32]string{},
-		closed: d.IsClosed(), nothing: d.FullName() == "google.protobuf.NullValue",
+		nothing: d.FullName() == "google.protobuf.NullValue",
 	}
 	t.enums[d.FullName()] = e
 	for i := range d.Values().Len() {
