@@ -46,7 +46,6 @@ type choice struct {
 type entry struct {
 	bits       uint64 // of a key that is no string
 	key, value []byte
-	present    bool // the value is there
 	turn       int32
 }
 
@@ -248,10 +247,13 @@ func (p *printer) merged(fd *fieldType, b []byte, at, end int) []byte {
 			_, _, n := protowire.ConsumeTag(run)
 			value, v := fd.consume(run[n:])
 			run = run[n+v:]
-			if parts++; parts == 1 {
+			if parts++; parts == 2 {
+				content = slices.Clone(content) // to grow it in place: there may be very many parts
+			}
+			if parts == 1 {
 				content = value
 			} else {
-				content = append(content[:len(content):len(content)], value...)
+				content = append(content, value...)
 			}
 		}
 	}
@@ -401,6 +403,7 @@ func (p *printer) entry(fd *fieldType, e entry) *Fault {
 
 // parseEntry reads key and value of a map's entry, either of which may be missing and then is zero.
 func (f *fieldType) parseEntry(b []byte) (e entry, ok bool) {
+	parts := 0
 	for len(b) > 0 {
 		number, wire, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -423,12 +426,17 @@ func (f *fieldType) parseEntry(b []byte) (e entry, ok bool) {
 		case number == 2 && wire == f.value.wire:
 			if f.value.message == nil {
 				e.value = value
-			} else if content, _ := f.value.consume(value); e.present {
-				e.value = append(e.value[:len(e.value):len(e.value)], content...)
-			} else {
-				e.value = content
+				continue
 			}
-			e.present = true
+			content, _ := f.value.consume(value)
+			if parts++; parts == 2 {
+				e.value = slices.Clone(e.value) // as in merged
+			}
+			if parts == 1 {
+				e.value = content
+			} else {
+				e.value = append(e.value, content...)
+			}
 		}
 	}
 	return e, true

@@ -88,7 +88,7 @@ func TestWhatTheUpstreamSendsIsJudged(t *testing.T) {
 		var c Converter
 		out, fault := c.Response([]byte("x"), s.bindings[0], []byte(wire))
 		if fault == nil || fault.Status != 502 || fault.Reason != reason || fault.Path != path || fault.Where != InResponse || string(out) != "x" {
-			t.Errorf("%q: %s %v", wire, out, fault)
+			t.Errorf("%s: %s %v", shown(wire), out, fault)
 		}
 	}
 	field := func(number protowire.Number, content string) string {
@@ -109,13 +109,28 @@ func TestWhatTheUpstreamSendsIsJudged(t *testing.T) {
 	f(field(54, "\x11\x00\x00\x00\x00\x00\x00\xf0\x7f"), BadMessage, "value")
 	f(field(56, field(1, "x/test.Absent")), UnknownType, "any")
 	f(field(56, field(2, "x")), BadMessage, "any")
-	f(field(36, strings.Repeat("\x00", 900)), ResponseTooLarge, "bools")
+	f(field(36, strings.Repeat("\x00", 900)), ResponseTooLarge, "bools[332]")
 	f(strings.Repeat("\x08\x01", 501), MessageTooLarge, "")
 	deep := ""
 	for range nestingMax {
 		deep = field(18, deep)
 	}
 	f(deep, NestingTooDeep, strings.TrimSuffix(strings.Repeat("all.", nestingMax), "."))
+}
+
+// A message in very many parts is one message, and takes time by its length, not by the length times the parts: copying it for
+// each part would take this test minutes.
+func TestAMessageInManyParts(t *testing.T) {
+	s := compileTest(t, Options{}, everything()...)
+	part := []byte("\x8a\x01\x0a\x1a\x08\x0a\x06shelf7") // item.inner.name
+	entry := []byte("\x12\x0a\x1a\x08\x0a\x06shelf7")    // the value of by_id
+	wire := bytes.Repeat(part, 150_000)
+	wire = protowire.AppendBytes(protowire.AppendTag(wire, 41, protowire.BytesType), bytes.Repeat(entry, 150_000))
+	var c Converter
+	out, fault := c.Response(nil, s.bindings[0], wire)
+	if want := `{"item":{"inner":{"name":"shelf7"}},"byId":{"0":{"inner":{"name":"shelf7"}}}}`; string(out) != want || fault != nil {
+		t.Errorf("got %.200s, %v", out, fault)
+	}
 }
 
 func TestFormatsOfStreams(t *testing.T) {
