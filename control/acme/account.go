@@ -42,7 +42,8 @@ func (m *Manager) signIn(ctx context.Context, client *acme.Client) error {
 	key, err := m.store.accountKey()
 	if errors.Is(err, errDamaged) {
 		// Without its key an account is lost. Another costs nothing, and holds up nobody's certificate.
-		m.log.Error("the key of the ACME account is damaged and set aside, there will be a new account", "folder", m.store.path, "error", err)
+		m.log.Error("the key of the ACME account is damaged and set aside, there will be a new account",
+			"folder", m.store.path, "error", err)
 		if err = m.store.setAside(accountKeyFile, "damaged"); err == nil {
 			err = m.store.setAside(accountFile, "damaged")
 		}
@@ -104,7 +105,8 @@ func (m *Manager) register(ctx context.Context, client *acme.Client) error {
 	}
 	// The library keeps the URL that the authority gave.
 	made.URL = string(client.KID)
-	m.log.Info("there is an account with the ACME authority", "directory", m.cfg.Directory, "account", made.URL, "terms", made.Terms)
+	m.log.Info("there is an account with the ACME authority",
+		"directory", m.cfg.Directory, "account", made.URL, "terms", made.Terms)
 	return m.store.putAccount(made)
 }
 
@@ -113,15 +115,20 @@ func (m *Manager) accountGone(ctx context.Context, client *acme.Client, err erro
 	switch {
 	case isKind(err, "accountDoesNotExist"):
 		// A new one can be had with the same key.
-		m.log.Warn("the ACME authority does not know the account, there will be a new one", "directory", m.cfg.Directory, "error", err)
+		m.log.Warn("the ACME authority does not know the account, there will be a new one",
+			"directory", m.cfg.Directory, "error", err)
 		return true, m.store.setAside(accountFile, "gone")
 	case isKind(err, "unauthorized"):
 		// It says this of many things. The account is asked for by its key, which works for every account in good standing.
 		a, why := client.GetReg(ctx, "")
-		if why == nil && a.Status != acme.StatusDeactivated && a.Status != acme.StatusRevoked || why != nil && !isKind(why, "unauthorized") {
+		if why != nil && !isKind(why, "unauthorized") {
 			return false, nil
 		}
-		m.log.Warn("the ACME account was deactivated or revoked, there will be a new one with a new key", "directory", m.cfg.Directory, "error", err)
+		if why == nil && a.Status != acme.StatusDeactivated && a.Status != acme.StatusRevoked {
+			return false, nil
+		}
+		m.log.Warn("the ACME account was deactivated or revoked, there will be a new one with a new key",
+			"directory", m.cfg.Directory, "error", err)
 		return true, errors.Join(m.store.setAside(accountFile, "gone"), m.store.setAside(accountKeyFile, "gone"))
 	}
 	return false, nil

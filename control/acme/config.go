@@ -178,7 +178,8 @@ func checkName(name string) error {
 		return fmt.Errorf("%s is an address: only names can be had by ACME here", name)
 	}
 	if strings.HasPrefix(name, "*.") {
-		return fmt.Errorf("%s is a wildcard: it needs the challenge dns-01, which is not there. List the names, or bring the certificate as files", name)
+		return fmt.Errorf("%s is a wildcard: it needs the challenge dns-01, which is not there. List the names, or bring the certificate as files",
+			name)
 	}
 	labels := strings.Split(name, ".")
 	if len(name) > 253 || len(labels) < 2 {

@@ -36,7 +36,8 @@ const (
 type errLeased struct{ leaseRecord }
 
 func (e *errLeased) Error() string {
-	return fmt.Sprintf("%s is ordering in the same folder, until %s at the latest", e.Owner, e.Until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s is ordering in the same folder, until %s at the latest",
+		e.Owner, e.Until.UTC().Format(time.RFC3339))
 }
 
 // take takes the lease, or returns errLeased.

@@ -52,7 +52,7 @@ type State string
 
 // The states of a group.
 const (
-	StateWaiting  State = "waiting"  // for its first order, or for another process that is ordering; NextAttempt says until when
+	StateWaiting  State = "waiting"  // for its first order, or for another process that is ordering
 	StateOrdering State = "ordering" // now; the certificate there is stays in use
 	StateReady    State = "ready"    // NextAttempt is its renewal
 	StateFailing  State = "failing"  // the last order failed: LastError; the certificate there is stays in use
@@ -192,7 +192,8 @@ func (m *Manager) attend(g *group) {
 	}
 	defer func() {
 		if err := m.lease.release(); err != nil {
-			m.log.Error("the lease to order certificates cannot be given back, it ends by itself", "folder", m.store.path, "error", err)
+			m.log.Error("the lease to order certificates cannot be given back, it ends by itself",
+				"folder", m.store.path, "error", err)
 		}
 	}()
 	if m.adopt(g, now) {
@@ -236,7 +237,8 @@ func (m *Manager) adopt(g *group, now time.Time) bool {
 	}
 	g.cert, g.next, g.failures = cert, renewNewAt(cert.Leaf, now, m.cfg.Clock.Random()), 0
 	m.publish(g, StateReady, nil)
-	m.log.Info("a certificate that another process ordered is in use", "names", g.names, "not_after", cert.Leaf.NotAfter, "renewal", g.next)
+	m.log.Info("a certificate that another process ordered is in use",
+		"names", g.names, "not_after", cert.Leaf.NotAfter, "renewal", g.next)
 	m.cfg.Changed(m.Certificates())
 	return true
 }
@@ -244,7 +246,8 @@ func (m *Manager) adopt(g *group, now time.Time) bool {
 func (m *Manager) ordered(g *group, cert *tls.Certificate, text []byte, now time.Time) {
 	g.cert, g.next, g.failures = cert, renewNewAt(cert.Leaf, now, m.cfg.Clock.Random()), 0
 	if err := m.store.putCertificate(g.names, text); err != nil {
-		m.log.Error("a new certificate is in use and cannot be stored, a restart will order another", "names", g.names, "error", err)
+		m.log.Error("a new certificate is in use and cannot be stored, a restart will order another",
+			"names", g.names, "error", err)
 	}
 	m.publish(g, StateReady, nil)
 	m.log.Info("a certificate was issued and is in use", "names", g.names, "not_after", cert.Leaf.NotAfter, "renewal", g.next)
@@ -255,5 +258,6 @@ func (m *Manager) failed(g *group, err error, now time.Time) {
 	g.failures++
 	g.next = now.Add(max(backoff(g.failures, m.cfg.Clock.Random()), askedToWait(err, now)))
 	m.publish(g, StateFailing, err)
-	m.log.Error("a certificate cannot be had, it will be tried again", "names", g.names, "next_attempt", g.next, "failures", g.failures, "error", err)
+	m.log.Error("a certificate cannot be had, it will be tried again",
+		"names", g.names, "next_attempt", g.next, "failures", g.failures, "error", err)
 }

@@ -135,7 +135,9 @@ func checkToken(token string) error {
 }
 
 // finalize asks for the certificate with a key of its own.
-func (m *Manager) finalize(ctx context.Context, client *acme.Client, order *acme.Order, names []string) (*tls.Certificate, []byte, error) {
+func (m *Manager) finalize(
+	ctx context.Context, client *acme.Client, order *acme.Order, names []string,
+) (cert *tls.Certificate, text []byte, err error) {
 	key, text, err := newKey()
 	if err != nil {
 		return nil, nil, err
@@ -156,7 +158,7 @@ func (m *Manager) finalize(ctx context.Context, client *acme.Client, order *acme
 	judge := func(at time.Time) (*tls.Certificate, error) {
 		return certs.Parse(certs.Pair{Cert: "the authority's answer", Key: "the order"}, text, text, at)
 	}
-	cert, err := judge(now)
+	cert, err = judge(now)
 	if errors.Is(err, certs.ErrNotYetValid) {
 		cert, err = judge(now.Add(skewMax))
 	}

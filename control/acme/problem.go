@@ -30,7 +30,8 @@ func (m *Manager) plain(err error) error {
 		return fmt.Errorf("the certificate of the authority's server (%s) is signed by nobody trusted here: name the roots of a private "+
 			"authority, or bring the system's up to date: %w", m.cfg.Directory, err)
 	case errors.As(err, &host):
-		return fmt.Errorf("the certificate of the authority's server is for another name than that in %s: %w", m.cfg.Directory, err)
+		return fmt.Errorf("the certificate of the authority's server is for another name than that in %s: %w",
+			m.cfg.Directory, err)
 	case errors.As(err, &dns):
 		return fmt.Errorf("the name of the authority's server (%s) cannot be resolved: %w", m.cfg.Directory, err)
 	case errors.As(err, &op):
@@ -42,7 +43,8 @@ func (m *Manager) plain(err error) error {
 	case "rateLimited":
 		return fmt.Errorf("the authority's rate limit is reached, and only time helps: %w", err)
 	case "userActionRequired":
-		return fmt.Errorf("the authority asks for something to be done by hand, such as to accept its new terms, at %s: %w", problem.Instance, err)
+		return fmt.Errorf("the authority asks for something to be done by hand, such as to accept its new terms, at %s: %w",
+			problem.Instance, err)
 	case "externalAccountRequired":
 		return fmt.Errorf("the authority asks for an external account: take key ID and HMAC key from your account there: %w", err)
 	case "rejectedIdentifier":

@@ -13,8 +13,8 @@ const (
 	// wrong can make a certificate due when it is new, and authorities count.
 	renewalPauseMax = time.Hour
 
-	// backoffMin and backoffBase make the first attempts after a failure: full jitter over 4 minutes, then 8, and so on. That is
-	// about five in the first hour, which is what Let's Encrypt allows to fail for a name.
+	// backoffMin and backoffBase make the first attempts after a failure: full jitter over 4 minutes, then 8, and so on.
+	// That is about five in the first hour, which is what Let's Encrypt allows to fail for a name.
 	backoffMin  = 10 * time.Second
 	backoffBase = 4 * time.Minute
 	// backoffMax is how long an order may be put off although somebody may have mended what was wrong.

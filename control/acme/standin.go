@@ -30,7 +30,8 @@ func StandIn(names []string, now time.Time) (*tls.Certificate, error) {
 		SerialNumber: number, Subject: pkix.Name{CommonName: "Yumen stand-in, waiting for a certificate"}, DNSNames: names,
 		// Clocks differ: a client that lags by less than an hour sees the same fault as others, and no second one.
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(standInTime),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	if err != nil {

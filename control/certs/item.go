@@ -117,7 +117,8 @@ func (i *item) look(texts [][]byte, err error, now time.Time, logger *slog.Logge
 	if err == nil {
 		i.held, i.texts, i.since = m, texts, now
 		i.seen, i.begun, i.fault, i.outside, i.warned = nil, time.Time{}, nil, nil, 0
-		logger.Info("a certificate file was replaced and is in use", "file", i.paths[0], "names", i.names(), "not_after", m.limits.NotAfter)
+		logger.Info("a certificate file was replaced and is in use",
+			"file", i.paths[0], "names", i.names(), "not_after", m.limits.NotAfter)
 		return true, false
 	}
 	if i.begun.IsZero() || !slices.EqualFunc(texts, i.seen, bytes.Equal) {
@@ -127,7 +128,8 @@ func (i *item) look(texts [][]byte, err error, now time.Time, logger *slog.Logge
 		return false, true
 	}
 	if i.fault == nil || i.fault.Error() != err.Error() && !sameTimeFault(i.fault, err) {
-		logger.Error("a certificate file cannot be used, the certificate before it stays in use", "file", i.paths[0], "error", err)
+		logger.Error("a certificate file cannot be used, the certificate before it stays in use",
+			"file", i.paths[0], "error", err)
 		i.fault, i.since = err, now
 	}
 	return false, false
@@ -143,7 +145,8 @@ func (i *item) checkTime(now time.Time, logger *slog.Logger) {
 	switch err := validNow(i.paths[0], i.held.limits, now); {
 	case err != nil:
 		if i.outside == nil || !sameTimeFault(i.outside, err) {
-			logger.Error("a certificate outside its time is in use, for lack of another", "file", i.paths[0], "names", i.names(), "error", err)
+			logger.Error("a certificate outside its time is in use, for lack of another",
+				"file", i.paths[0], "names", i.names(), "error", err)
 			i.setOutside(err, now)
 		}
 		return
@@ -159,7 +162,8 @@ func (i *item) checkTime(now time.Time, logger *slog.Logger) {
 	}
 	if due > i.warned {
 		i.warned = due
-		logger.Warn("a certificate is about to expire", "file", i.paths[0], "names", i.names(), "not_after", i.held.limits.NotAfter, "left", left)
+		logger.Warn("a certificate is about to expire",
+			"file", i.paths[0], "names", i.names(), "not_after", i.held.limits.NotAfter, "left", left)
 	}
 }
 

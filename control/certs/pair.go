@@ -116,7 +116,8 @@ func (p Pair) parse(certText, keyText []byte) (*tls.Certificate, error) {
 			return nil, fmt.Errorf("%s begins with the certificate of %s; that of %s is number %d: put it first, and after each its issuer",
 				p.Cert, nameOf(leaf), p.Key, i+1)
 		}
-		return nil, fmt.Errorf("the key in %s does not belong to the certificate in %s: replace the one that is out of date", p.Key, p.Cert)
+		return nil, fmt.Errorf("the key in %s does not belong to the certificate in %s: replace the one that is out of date",
+			p.Key, p.Cert)
 	}
 	if err := strongEnough(p.Key, key); err != nil {
 		return nil, err
@@ -187,7 +188,8 @@ func parseBlocks(path string, text []byte) ([]*pem.Block, error) {
 	case len(bytes.TrimSpace(text)) == 0:
 		return nil, fmt.Errorf("%s is empty", path)
 	case text[0] == 0x30: // an ASN.1 sequence
-		return nil, fmt.Errorf("%s is DER and not PEM: convert it with openssl x509 -inform der or openssl pkey -inform der", path)
+		return nil, fmt.Errorf("%s is DER and not PEM: convert it with openssl x509 -inform der or openssl pkey -inform der",
+			path)
 	}
 	return nil, fmt.Errorf("%s holds nothing in PEM: is it the right file?", path)
 }
@@ -244,7 +246,8 @@ func strongEnough(path string, key crypto.Signer) error {
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
 		if bits := key.N.BitLen(); bits < rsaBitsMin || bits > rsaBitsMax {
-			return fmt.Errorf("the RSA key in %s has %d bits: take one of %d to %d, or ECDSA P-256", path, bits, rsaBitsMin, rsaBitsMax)
+			return fmt.Errorf("the RSA key in %s has %d bits: take one of %d to %d, or ECDSA P-256",
+				path, bits, rsaBitsMin, rsaBitsMax)
 		}
 	case *ecdsa.PrivateKey:
 		if key.Curve == elliptic.P224() {
@@ -282,7 +285,8 @@ func (p Pair) fitFor(leaf *x509.Certificate) error {
 	}
 	usages := leaf.ExtKeyUsage
 	if len(usages)+len(leaf.UnknownExtKeyUsage) > 0 && !slices.Contains(usages, usage) && !slices.Contains(usages, x509.ExtKeyUsageAny) {
-		return fmt.Errorf("the certificate in %s (%s) is not issued for %s (extended key usage): take one that is", p.Cert, nameOf(leaf), side)
+		return fmt.Errorf("the certificate in %s (%s) is not issued for %s (extended key usage): take one that is",
+			p.Cert, nameOf(leaf), side)
 	}
 	return nil
 }
