@@ -46,7 +46,7 @@ func startChild(t *testing.T, environment ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{t: t, cmd: exec.Command(exe)}
-	c.cmd.Env = append(os.Environ(), environment...)
+	c.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), environment...) // else each waits a second at its end
 	c.cmd.Stderr = os.Stderr
 	stdin, err := c.cmd.StdinPipe()
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 type way struct {
 	name  string
 	start func(t *testing.T, upstream string, id *gateway.Identity) (addr string)
-	// known are cases that a peer is known to fail over TLS, with the reason. Ours has none.
+	// known are cases that a peer is known to fail now and then, with the reason. Ours has none.
 	known map[string]string
 }
 
@@ -36,7 +36,7 @@ var ways = []way{
 	{"yumen", startYumen, nil},
 }
 
-const stalledUploads = "HAProxy 2.6: several large uploads that share a TLS connection stall for good"
+const stalledUploads = "HAProxy 2.6: large uploads that share a connection stall now and then, with TLS and without; direct they never do"
 
 // TestInterop plays each case each way, without and with TLS.
 func TestInterop(t *testing.T) {
@@ -51,7 +51,7 @@ func TestInterop(t *testing.T) {
 				addr := w.start(t, serveInterop(t, id), id)
 				for _, c := range interopCases {
 					t.Run(c.name, func(t *testing.T) {
-						if reason := w.known[c.name]; reason != "" && overTLS {
+						if reason := w.known[c.name]; reason != "" {
 							t.Skip(reason)
 						}
 						runCase(t, c.name, addr, id)
@@ -72,7 +72,8 @@ func runCase(t *testing.T, name, addr string, id *gateway.Identity) {
 	ctx, cancel := context.WithTimeout(t.Context(), caseMax+patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe)
-	cmd.Env = append(os.Environ(), caseEnv+"="+name, targetEnv+"="+addr)
+	cmd.Env = append(os.Environ(), caseEnv+"="+name, targetEnv+"="+addr,
+		"GORACE=atexit_sleep_ms=0") // the race detector would have each child wait a second at its end
 	if id != nil {
 		cmd.Env = append(cmd.Env, rootsEnv+"="+id.CertFile)
 	}
