@@ -124,7 +124,7 @@ func (g *greeting) look() bool {
 }
 
 func (g *greeting) lookProxy() {
-	b := g.in.Pull(g.w.Bufs, g.in.Len())
+	b := g.in.Pull(g.w.Bufs, min(g.in.Len(), proxyproto.BytesMax))
 	if !g.config.Proxy.Required {
 		yes, known := proxyproto.Begins(b)
 		if !known {
@@ -214,7 +214,7 @@ func (g *greeting) lookPreface() bool {
 }
 
 func (g *greeting) lookHello() bool {
-	h, done, err := clienthello.Parse(g.in.Pull(g.w.Bufs, g.in.Len()))
+	h, done, err := clienthello.Parse(g.in.Pull(g.w.Bufs, min(g.in.Len(), clienthello.BytesMax)))
 	switch {
 	case err != nil:
 		g.violated(asRefusal(err))

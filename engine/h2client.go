@@ -70,7 +70,7 @@ func (c *h2Client) appendEnd(s *Stream, trailers *message.Fields) error {
 }
 
 func (c *h2Client) outFull(s *Stream) bool {
-	return c.codec.Queued(s.id) >= outHigh || c.unsent() >= outHigh && c.codec.Queued(s.id) > 0
+	return c.codec.Queued(s.id) >= outHigh
 }
 
 func (c *h2Client) pausing(*Stream) {}

@@ -34,6 +34,7 @@ type h2Server struct {
 	waking   []*Stream          // to be handed what they hold, in the next turn
 	requests int
 	leaving  parting
+	crowded  bool // somebody was told to pause for what the others have queued
 	ending   bool // nothing more is read as HTTP: what is to be sent is sent, and the connection ends
 
 	timerAt   mono.Time // what the timer is set to; 0: it is not
@@ -283,7 +284,7 @@ func (c *h2Server) appendEnd(s *Stream, trailers *message.Fields) error {
 }
 
 // answered: nothing more will be given to be sent. The stream stays until what was given has gone. What still comes of the
-// request is of no use: the codec tells its client to stop, behind the answer (RFC 9113 8.1).
+// request is of no use: its client is told to stop, behind the answer (RFC 9113 8.1).
 func (c *h2Server) answered(s *Stream) {
 	s.complete, s.receiver = true, nil
 	c.emptyInbox(s)
@@ -301,6 +302,10 @@ func (c *h2Server) emptyInbox(s *Stream) {
 
 // closed frees a stream that nobody holds.
 func (c *h2Server) closed(s *Stream) {
+	if !s.received && !s.lane.inEnd {
+		c.codec.Reset(&c.out, c.w.Bufs, s.id, h2.NoError)
+		c.flushLater()
+	}
 	c.forget(s)
 	c.w.freeStream(s)
 	c.quiet()
@@ -341,7 +346,11 @@ func (c *h2Server) quiet() {
 }
 
 func (c *h2Server) outFull(s *Stream) bool {
-	return c.codec.Queued(s.id) >= outHigh || c.codec.QueuedTotal() >= queuedMax
+	if c.codec.QueuedTotal() >= queuedMax {
+		c.crowded = true
+		return true
+	}
+	return c.codec.Queued(s.id) >= outHigh
 }
 
 func (c *h2Server) pausing(*Stream) {}
@@ -354,6 +363,7 @@ func (c *h2Server) abort(s *Stream, _ error) {
 	s.receiver = nil
 	c.codec.Reset(&c.out, c.w.Bufs, s.id, h2.InternalError)
 	c.flushLater()
+	s.received = true
 	c.closed(s)
 }
 
@@ -384,9 +394,18 @@ func (c *h2Server) flushed() {
 		case s == nil:
 		case s.complete && c.codec.Queued(id) == 0:
 			c.closed(s)
-		case s.wasFull && s.receiver != nil && c.codec.QueuedTotal() < queuedMax:
+		case s.wasFull && s.receiver != nil && !c.crowded:
 			s.wasFull = false
 			s.receiver.Drained(s)
+		}
+	}
+	if c.crowded && c.codec.QueuedTotal() <= queuedMax/2 {
+		c.crowded = false
+		for id, s := range c.streams {
+			if s.wasFull && s.receiver != nil && c.codec.Queued(id) <= outLow {
+				s.wasFull = false
+				s.receiver.Drained(s)
+			}
 		}
 	}
 	if c.unsent() < outLow {

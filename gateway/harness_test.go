@@ -12,6 +12,7 @@ import (
 
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/h1"
+	"github.com/yumen-io/yumen/engine/h2"
 	"github.com/yumen-io/yumen/engine/loop"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/gateway/upstream"
@@ -31,6 +32,7 @@ type settings struct {
 	server    engine.ServerConfig
 	listener  gateway.Listener
 	endpoints []string
+	dial      engine.DialConfig // how they are spoken to; HTTP/1 by default
 
 	connsMax    int // of clients; 0: no bound
 	bufBytesMax int // of the loop's buffers in use; 0: no bound
@@ -79,6 +81,7 @@ func start(tb testing.TB, s settings) *running {
 	g := gateway.New(gateway.Config{Engines: workers, Metrics: reg, Wall: time.Now, IDSeed: [8]byte{0xab}})
 
 	limits := h1.NewLimits(h1.Limits{})
+	s.dial.H1, s.dial.H2 = limits, h2.NewLimits(h2.Limits{})
 	group := upstream.NewGroup("app", workers)
 	names := make([]string, len(s.routes))
 	for i := range s.routes {
@@ -89,7 +92,7 @@ func start(tb testing.TB, s settings) *running {
 	for i, e := range s.endpoints {
 		targets[i] = upstream.Target{Addr: netip.MustParseAddrPort(e)}
 	}
-	prepared, err := group.Prepare(&upstream.Spec{Name: "app", Dial: engine.DialConfig{H1: limits}, Pool: s.pool, Balance: s.balance, Health: s.health},
+	prepared, err := group.Prepare(&upstream.Spec{Name: "app", Dial: s.dial, Pool: s.pool, Balance: s.balance, Health: s.health},
 		targets, []*metrics.Cluster{view.Cluster(0, 0)})
 	check(tb, err)
 	prepared.Commit()
@@ -97,7 +100,7 @@ func start(tb testing.TB, s settings) *running {
 
 	sockets, err := engine.Bind("127.0.0.1:0", 1)
 	check(tb, err)
-	s.server.H1 = limits
+	s.server.H1, s.server.H2 = limits, s.dial.H2
 	listener, err := engine.Listen(workers, sockets, engine.ListenerConfig{
 		Name: "web", Server: &s.server, ConnectionsMax: s.connsMax, Handlers: []engine.Handler{gateway.NewFront(g.Workers[0], &s.listener)},
 	})

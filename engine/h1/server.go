@@ -275,8 +275,12 @@ func (c *Server) AppendHead(out *buf.Chain, p *buf.Pool, _ uint32, h *message.He
 	case end:
 		length = 0
 		c.out = writer{delimiter: byLength}
-	case length >= 0:
+	case length > 0 || length == 0 && c.http10:
 		c.out = writer{delimiter: byLength, left: length}
+	case length == 0:
+		// Nothing more, and yet not the end: in another version of HTTP, trailers can follow. Here they need chunks.
+		length = message.UnknownLength
+		c.out = writer{delimiter: byChunks}
 	case c.http10:
 		c.out = writer{delimiter: byClose}
 		c.closing = true

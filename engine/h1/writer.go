@@ -87,7 +87,7 @@ func appendTo(out *buf.Chain, p *buf.Pool, estimate int, write func([]byte) []by
 
 // framingFields are written by the codec alone, from what it knows, and never from a field.
 const framingFields = 1<<message.Connection | 1<<message.ContentLength | 1<<message.TransferEncoding | 1<<message.Host |
-	1<<message.Upgrade
+	1<<message.Upgrade | 1<<message.TE
 
 // appendFields appends the lines of every field that is to be forwarded.
 //
