@@ -33,7 +33,7 @@ var walls = []wall{
 		why: "policy decides from its arguments alone: time and randomness are passed in, I/O and locks belong to the caller",
 	},
 	{
-		in:      []string{"engine/buf", "engine/message", "engine/h1", "engine/h2", "engine/ws"},
+		in:      []string{"engine/buf", "engine/message", "engine/h1", "engine/h2/...", "engine/ws", "engine/clienthello", "engine/proxyproto"},
 		imports: append([]string{"sync/...", "context"}, outside...),
 		calls:   append(append([]string{}, clock...), randomness...), goroutines: true,
 		why: "buffers, messages and codecs are owned by one loop and perform no I/O: a lock, a clock or a socket here is paid per byte",
