@@ -25,6 +25,7 @@ type work struct {
 	Change
 	plan *compile.Plan
 
+	secrets   *secrets
 	listeners []*listener
 	clusters  []*cluster
 	commits   []*upstream.Prepared // of clusters that are in use already
@@ -55,6 +56,7 @@ type step struct {
 
 // steps are what comes before a change is in force. Afterwards nothing can fail but what is said and lived with (settle).
 var steps = []step{
+	{"read the certificates", func(c *Controller, _ context.Context, w *work) error { return c.openSecrets(w) }},
 	{"bind the listeners", func(c *Controller, _ context.Context, w *work) error { return c.bind(w) }},
 	{"bind the admin API", func(c *Controller, _ context.Context, w *work) error { return c.bindAdmin(w) }},
 	{"open the access log", func(c *Controller, _ context.Context, w *work) error { return c.openAccessLog(w) }},
@@ -154,6 +156,29 @@ func (w *work) join() {
 		}
 		s.Routes[i] = &routes[i]
 	}
+	w.joinPassages()
+}
+
+// joinPassages gives listeners that carry bytes their routes.
+func (w *work) joinPassages() {
+	s := w.snapshot
+	for i := range w.plan.Passages {
+		p := &w.plan.Passages[i]
+		passage := &gateway.Passage{Names: map[string]*gateway.Route{}, Wildcards: map[string]*gateway.Route{}}
+		for name, route := range p.Names {
+			passage.Names[name] = s.Routes[route]
+		}
+		for name, route := range p.Wildcards {
+			passage.Wildcards[name] = s.Routes[route]
+		}
+		if p.Default >= 0 {
+			passage.Default = s.Routes[p.Default]
+		}
+		if s.Passages == nil {
+			s.Passages = map[string]*gateway.Passage{}
+		}
+		s.Passages[p.Listener] = passage
+	}
 }
 
 // record writes the change into the history. From here on it is what a restart would find, so it is the last step that can
@@ -195,7 +220,10 @@ func (c *Controller) retire(s *gateway.Snapshot) {
 // settle does what follows from a swap. What fails here is said; the configuration is in force all the same.
 func (c *Controller) settle(w *work) error {
 	c.history.SetKeep(w.plan.Document.Revisions.Keep)
+	before := c.secrets
+	c.secrets = w.secrets
 	err := c.serve(w)
+	c.closeSecrets(before)
 	c.serveAdmin(w)
 	c.swapAccessLog(w)
 	c.swapClusters(w)

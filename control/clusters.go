@@ -60,7 +60,7 @@ func (c *Controller) prepareClusters(ctx context.Context, w *work) error {
 			c.logger.Warn("each event loop opens a connection to an endpoint, more than the cluster allows",
 				"cluster", plan.Name, "per_endpoint", n, "loops", len(c.plane.engines))
 		}
-		change, err := cl.group.Prepare(plan.Spec(len(c.plane.engines)), cl.targets(), countersOf(w.view, len(c.plane.engines), i))
+		change, err := cl.group.Prepare(c.specOf(w.secrets, i, plan), cl.targets(), countersOf(w.view, len(c.plane.engines), i))
 		if err != nil {
 			return fmt.Errorf("cluster %q: %w", plan.Name, err)
 		}

@@ -10,11 +10,13 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/file"
 	"github.com/yumen-io/yumen/control/revision"
 	"github.com/yumen-io/yumen/control/upgrade"
+	"github.com/yumen-io/yumen/engine/tlsconn"
 	"github.com/yumen-io/yumen/telemetry/metrics"
 )
 
@@ -97,6 +99,8 @@ type Controller struct {
 	// Owned by the goroutine of run.
 	current   revision.Revision
 	plan      *compile.Plan
+	secrets   *secrets
+	tickets   map[time.Duration]*tlsconn.Tickets // by how often their keys change
 	listeners []*listener
 	clusters  []*cluster
 	groups    groups
@@ -128,7 +132,7 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{
 		options: o, logger: o.Logger, env: o.Env, program: o.Program,
 		mail: newMailbox(), stopped: make(chan struct{}), ended: make(chan struct{}),
-		groups:    groups{},
+		groups: groups{}, tickets: map[time.Duration]*tlsconn.Tickets{},
 		interrupt: func(string) error { return nil },
 	}
 	c.life, c.giveUp = context.WithCancel(context.Background())

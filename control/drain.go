@@ -115,6 +115,8 @@ func (c *Controller) tearDown() {
 	c.plane.gateway.OnEach(func(w *gateway.Worker) { w.Engine().CloseAll() })
 	c.groups.closeAll()
 	c.plane.stop()
+	c.closeSecrets(c.secrets)
+	c.secrets = nil
 	if c.access.log != nil {
 		c.closeAccessLog(c.access.log)
 	}

@@ -19,6 +19,7 @@ import (
 // same sockets where the address stays.
 type listener struct {
 	plan   *compile.ListenerPlan
+	index  int // in the plan
 	socket *socket
 	why    string // it does not accept; empty if it does
 }
@@ -45,11 +46,11 @@ func socketKey(l *compile.ListenerPlan) string {
 
 // bind finds or opens the sockets of every listener of the plan. What it opens is closed again if the change is given up.
 func (c *Controller) bind(w *work) error {
-	for _, plan := range w.plan.Listeners {
+	for index, plan := range w.plan.Listeners {
 		key := socketKey(plan)
 		i := slices.IndexFunc(c.listeners, func(l *listener) bool { return l.socket.key == key })
 		if i >= 0 {
-			w.listeners = append(w.listeners, &listener{plan: plan, socket: c.listeners[i].socket})
+			w.listeners = append(w.listeners, &listener{plan: plan, index: index, socket: c.listeners[i].socket})
 			continue
 		}
 		sockets, err := c.open(key, plan.Address)
@@ -57,7 +58,7 @@ func (c *Controller) bind(w *work) error {
 			return fmt.Errorf("listener %q: %w", plan.Name, err)
 		}
 		w.undo(sockets.Close)
-		w.listeners = append(w.listeners, &listener{plan: plan, socket: &socket{key: key, sockets: sockets, bound: sockets.Bound()}})
+		w.listeners = append(w.listeners, &listener{plan: plan, index: index, socket: &socket{key: key, sockets: sockets, bound: sockets.Bound()}})
 	}
 	return nil
 }
@@ -165,7 +166,7 @@ func (c *Controller) accept(l *listener) error {
 		handlers[i] = s.fronts[i]
 	}
 	served, err := engine.Listen(c.plane.engines, s.sockets, engine.ListenerConfig{
-		Name: l.plan.Name, ConnectionsMax: l.plan.ConnectionsMax, Quota: c.plane.quota, Server: l.plan.Server, Handlers: handlers,
+		Name: l.plan.Name, ConnectionsMax: l.plan.ConnectionsMax, Quota: c.plane.quota, Server: c.secrets.serverOf(l.index, l.plan), Handlers: handlers,
 	})
 	if err != nil {
 		return err
@@ -181,7 +182,7 @@ func (c *Controller) update(l *listener) {
 		l.socket.fronts[i].SetListener(l.plan.Gateway)
 		i++
 	})
-	l.socket.served.Load().Update(l.plan.Server, l.plan.ConnectionsMax)
+	l.socket.served.Load().Update(c.secrets.serverOf(l.index, l.plan), l.plan.ConnectionsMax)
 }
 
 // close stops accepting; connections that wait in the kernel's queue are taken first.

@@ -10,6 +10,7 @@ import (
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/loop"
+	"github.com/yumen-io/yumen/engine/tlsconn"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/telemetry/metrics"
@@ -21,14 +22,17 @@ type plane struct {
 	gateway  *gateway.Gateway
 	registry *metrics.Registry
 	quota    *engine.Quota
-	limits   config.Limits // as it was made with
-	metrics  config.Metrics
-	running  sync.WaitGroup // loops
+	// handshakes are shared by all loops, and by both sides.
+	handshakes *tlsconn.Handshaker
+	limits     config.Limits // as it was made with
+	metrics    config.Metrics
+	running    sync.WaitGroup // loops
 }
 
 // newPlane starts the loops. What of the document can be changed later is not looked at here.
 func newPlane(o Options, doc *config.Document) (*plane, error) {
-	p := &plane{quota: new(engine.Quota), limits: doc.Limits, metrics: doc.Telemetry.Metrics}
+	handshakes := tlsconn.NewHandshaker(tlsconn.HandshakerConfig{RunningMax: doc.Limits.Handshakes, WaitingMax: doc.Limits.HandshakesWaiting})
+	p := &plane{quota: new(engine.Quota), handshakes: handshakes, limits: doc.Limits, metrics: doc.Telemetry.Metrics}
 	n := loopCount(o, doc.Limits)
 	// One more than loops, at least: control work must find a processor while every loop is busy. Never fewer than before,
 	// for others in the process may have asked for them.
@@ -118,6 +122,9 @@ func (c *Controller) later(doc *config.Document) []string {
 	}
 	if doc.Limits.BufferBytes != c.plane.limits.BufferBytes {
 		list = append(list, "limits.buffer_bytes")
+	}
+	if doc.Limits.Handshakes != c.plane.limits.Handshakes || doc.Limits.HandshakesWaiting != c.plane.limits.HandshakesWaiting {
+		list = append(list, "limits.handshakes")
 	}
 	if doc.Telemetry.Metrics.RouteLimit != c.plane.metrics.RouteLimit {
 		list = append(list, "telemetry.metrics.route_limit")

@@ -100,7 +100,7 @@ func (c *Controller) acceptAll() error {
 	c.accepting = true
 	c.listeners = slices.Clone(c.listeners) // the published list is frozen
 	for i, l := range c.listeners {
-		l = &listener{plan: l.plan, socket: l.socket}
+		l = &listener{plan: l.plan, index: l.index, socket: l.socket}
 		c.listeners[i] = l
 		if err := c.accept(l); err != nil {
 			return fmt.Errorf("listener %q: %w", l.plan.Name, err)

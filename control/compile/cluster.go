@@ -10,6 +10,7 @@ import (
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/h1"
+	"github.com/yumen-io/yumen/engine/h2"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/gateway/upstream"
 	"github.com/yumen-io/yumen/policy/balance"
@@ -46,6 +47,7 @@ func (c *compiler) clusterPlan(said *config.Cluster, limits *h1.Limits) *Cluster
 		Name:      said.Name,
 		Algorithm: string(said.Balance.Algorithm),
 		DNS:       said.DNS,
+		TLS:       said.TLS,
 		said:      said,
 		whole: upstream.Spec{
 			Name: said.Name,
@@ -62,15 +64,29 @@ func (c *compiler) clusterPlan(said *config.Cluster, limits *h1.Limits) *Cluster
 				ServedMax:      said.Connections.MaxRequests,
 				QueueMax:       said.Connections.Queue,
 				Pipeline:       said.Pipeline,
+				Streams:        said.Streams,
 				ConnectTimeout: said.Timeouts.Connect,
 				QueueTimeout:   said.Connections.QueueTimeout,
 			},
-			Dial: engine.DialConfig{H1: limits},
+			Dial:  engine.DialConfig{H1: limits, H2: h2.NewLimits(h2.Limits{})},
+			Proxy: proxyVersions[said.ProxyProtocol],
 			Retry: retry.BudgetConfig{
 				Ratio:          orNever(said.RetryBudget.Share.Fraction()),
 				FloorPerSecond: orNever(float64(said.RetryBudget.Floor.Count) / said.RetryBudget.Floor.Per.Seconds()),
 			},
 		},
+	}
+	switch said.Protocol {
+	case config.ProtocolHTTP1:
+		p.whole.Dial.Protocols, p.ALPN = engine.HTTP1, []string{"http/1.1"}
+	case config.ProtocolH2, config.ProtocolH2C:
+		p.whole.Dial.Protocols, p.ALPN = engine.HTTP2, []string{"h2"}
+	case config.ProtocolAuto:
+		p.whole.Dial.Protocols, p.ALPN = engine.HTTP1|engine.HTTP2, []string{"h2", "http/1.1"}
+	case config.ProtocolTCP:
+		p.whole.Dial.Protocols = engine.Raw
+	default:
+		panic("compile: no protocol " + said.Protocol) // the parser lists the same
 	}
 	if said.Health != nil {
 		p.whole.Health.Active = health.Active{FailuresToUnhealthy: said.Health.Failures, SuccessesToHealthy: said.Health.Successes}
@@ -88,6 +104,9 @@ func (c *compiler) clusterPlan(said *config.Cluster, limits *h1.Limits) *Cluster
 	p.Fingerprint = fingerprint(p)
 	return p
 }
+
+// proxyVersions are the versions of the PROXY header, as a number; 0 is none.
+var proxyVersions = map[config.ProxyVersion]int{config.ProxyV1: 1, config.ProxyV2: 2}
 
 // checkAddresses refuses an address that is written in two ways: the data plane knows endpoints by it.
 func (c *compiler) checkAddresses(p *ClusterPlan, where func(config.Pos, string) at) {
@@ -163,7 +182,10 @@ func fingerprint(p *ClusterPlan) string {
 		fmt.Fprintf(&b, "%#v\n", *s.Probe)
 	}
 	fmt.Fprintf(&b, "%#v\n", *s.Dial.H1)
-	s.Probe, s.Dial.H1 = nil, nil // addresses in memory say nothing
+	if t := p.TLS; t != nil {
+		fmt.Fprintf(&b, "%q %q %q %q %v %v\n", t.CA, t.SNI, t.Cert, t.Key, t.Verify, t.MinVersion)
+	}
+	s.Probe, s.Dial.H1, s.Dial.H2 = nil, nil, nil // addresses in memory say nothing
 	fmt.Fprintf(&b, "%#v\n%#v\n", s, p.DNS)
 	for _, e := range p.Endpoints {
 		fmt.Fprintf(&b, "%q %d %d\n", e.Address, e.Weight, e.Priority)

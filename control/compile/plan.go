@@ -16,11 +16,14 @@ import (
 
 // Plan is what a document asks for. It is frozen, and may be read from any goroutine.
 type Plan struct {
-	Document  *config.Document
-	Table     *route.Table
-	Routes    []*RoutePlan // as Table counts them: a route of several listeners stands here once for each
+	Document *config.Document
+	Table    *route.Table
+	// Routes are in the order in which Table counts them, where a route of several listeners stands once for each; behind them
+	// come those of Passages.
+	Routes    []*RoutePlan
 	Clusters  []*ClusterPlan
 	Listeners []*ListenerPlan
+	Passages  []PassagePlan
 	Path      message.PathPolicy
 }
 
@@ -45,6 +48,9 @@ type ClusterPlan struct {
 	// left alone when the configuration changes.
 	Fingerprint string
 
+	TLS  *config.ClusterTLS // nil: none
+	ALPN []string           // what is asked for in TLS, by preference
+
 	said  *config.Cluster
 	whole upstream.Spec // with bounds for the whole process
 }
@@ -64,7 +70,9 @@ type ListenerPlan struct {
 	Name           string
 	Address        string // as engine.Bind takes it
 	Server         *engine.ServerConfig
-	ConnectionsMax int // 0: no bound of its own
+	TLS            *config.ListenerTLS // nil: none
+	ALPN           []string            // what is agreed upon in TLS, by preference
+	ConnectionsMax int                 // 0: no bound of its own
 	Gateway        *gateway.Listener
 }
 

@@ -25,10 +25,11 @@ func (c *compiler) compileRoutes() {
 	for i := range plans {
 		c.compileRoute(i, &plans[i])
 	}
-	c.plan.Routes = make([]*RoutePlan, len(s.of))
+	c.plan.Routes = make([]*RoutePlan, len(s.of), len(s.of)+1)
 	for i, r := range s.of {
 		c.plan.Routes[i] = &plans[r]
 	}
+	c.compilePassages(plans)
 }
 
 func (c *compiler) compileRoute(i int, p *RoutePlan) {
@@ -144,7 +145,7 @@ type retryKey struct {
 	attempts                         int
 	perTry, base, max                time.Duration
 	connect, reset, timeout, anyTime bool
-	statuses                         string
+	statuses, grpc                   string
 }
 
 func (c *compiler) retryPolicy(i int, said *config.Retry) *retry.Policy {
@@ -153,6 +154,9 @@ func (c *compiler) retryPolicy(i int, said *config.Retry) *retry.Policy {
 	if len(said.On.Statuses) > 0 {
 		k.statuses = fmt.Sprint(said.On.Statuses)
 		c.checkStatuses(i, said.On.Statuses)
+	}
+	if len(said.On.GRPC) > 0 {
+		k.grpc = fmt.Sprint(said.On.GRPC)
 	}
 	if p := c.retries[k]; p != nil {
 		return p
@@ -175,6 +179,9 @@ func (c *compiler) retryPolicy(i int, said *config.Retry) *retry.Policy {
 		for status := r.From; status <= r.To; status++ {
 			cfg.Statuses = append(cfg.Statuses, status)
 		}
+	}
+	for _, status := range said.On.GRPC {
+		cfg.GRPC = append(cfg.GRPC, retry.GRPCStatus(status.Code()))
 	}
 	p := retry.New(cfg)
 	c.retries[k] = p

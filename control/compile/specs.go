@@ -54,6 +54,9 @@ func (c *compiler) specs() specs {
 	}
 	for i := range routes {
 		m := &routes[i].Match
+		if routes[i].Raw {
+			continue // its connections carry no requests
+		}
 		spec := route.Spec{
 			Name: routes[i].Name, Hosts: values(m.Hosts), Path: m.Path.Value,
 			Match: match.Spec{

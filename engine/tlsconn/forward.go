@@ -6,6 +6,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
+	"encoding/pem"
+	"net/url"
 	"strings"
 )
 
@@ -15,6 +17,7 @@ type ForwardFields struct {
 	Subject bool // as RFC 2253 writes it
 	URI     bool // each URI among the alternative names
 	DNS     bool // each DNS name among them
+	Cert    bool // the whole certificate: PEM, percent-encoded
 }
 
 // forwardBytesMax bounds the value (client_cert_forward): heads are bounded too, and a certificate may have thousands of names. A
@@ -56,6 +59,10 @@ func AppendClientCert(b []byte, cert *x509.Certificate, fields ForwardFields) []
 		for _, name := range cert.DNSNames {
 			add("DNS=", appendName(nil, name))
 		}
+	}
+	if fields.Cert {
+		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+		add("Cert=", append(append([]byte{'"'}, url.QueryEscape(string(text))...), '"'))
 	}
 	return b
 }

@@ -1,0 +1,357 @@
+package control
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/yumen-io/yumen/control/certs"
+	"github.com/yumen-io/yumen/control/compile"
+	"github.com/yumen-io/yumen/control/config"
+	"github.com/yumen-io/yumen/engine"
+	"github.com/yumen-io/yumen/engine/tlsconn"
+	"github.com/yumen-io/yumen/gateway/upstream"
+)
+
+// secrets is the certificates and authorities that a configuration names, kept fresh as their files change, and what the data
+// plane makes of them. Owned by the controller's goroutine; the Keeper calls back over its mailbox.
+type secrets struct {
+	keeper    *certs.Keeper // nil: no files are named
+	pairs     []certs.Pair
+	bundles   []string
+	set       certs.Set
+	listeners []*listenerSecrets // by place in the plan; nil: no TLS
+	clusters  []*tls.Config      // likewise
+}
+
+// listenerSecrets is what a listener shows its clients.
+type listenerSecrets struct {
+	store *tlsconn.Store
+	tls   *engine.TLS
+}
+
+// pair returns the number of a pair of files among those the keeper keeps.
+func (s *secrets) pair(p certs.Pair) int {
+	for i := range s.pairs {
+		if s.pairs[i] == p {
+			return i
+		}
+	}
+	s.pairs = append(s.pairs, p)
+	return len(s.pairs) - 1
+}
+
+func (s *secrets) bundle(path string) int {
+	for i := range s.bundles {
+		if s.bundles[i] == path {
+			return i
+		}
+	}
+	s.bundles = append(s.bundles, path)
+	return len(s.bundles) - 1
+}
+
+// gather notes the files that a plan names.
+func (s *secrets) gather(plan *compile.Plan) {
+	for _, l := range plan.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		for _, c := range l.TLS.Certificates {
+			if c.Cert != "" {
+				s.pair(certs.Pair{Cert: c.Cert, Key: c.Key})
+			}
+		}
+		if cc := l.TLS.ClientCertificates; cc != nil {
+			s.bundle(cc.CA)
+		}
+	}
+	for _, cl := range plan.Clusters {
+		if cl.TLS == nil {
+			continue
+		}
+		if cl.TLS.CA != "" {
+			s.bundle(cl.TLS.CA)
+		}
+		if cl.TLS.Cert != "" {
+			s.pair(certs.Pair{Cert: cl.TLS.Cert, Key: cl.TLS.Key, Client: true})
+		}
+	}
+}
+
+// openSecrets reads every certificate of the plan. One that is missing, broken or expired fails the change; at a start one
+// that has merely expired does not, for the others are better served than not.
+func (c *Controller) openSecrets(w *work) error {
+	s := &secrets{}
+	w.secrets = s
+	s.gather(w.plan)
+	if len(s.pairs)+len(s.bundles) > 0 {
+		var err error
+		s.keeper, err = certs.Open(certs.Config{
+			Pairs: s.pairs, Bundles: s.bundles, AllowExpired: c.current.Number == 0, Logger: c.logger,
+			Changed: func(set certs.Set) { c.mail.post(func() { c.refresh(s, set) }) },
+		})
+		if err != nil {
+			return err
+		}
+		w.undo(s.keeper.Close)
+		s.set = s.keeper.Set()
+	}
+	for _, l := range w.plan.Listeners {
+		ls, err := c.listenerSecrets(s, l)
+		if err != nil {
+			return fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+		s.listeners = append(s.listeners, ls)
+	}
+	for _, cl := range w.plan.Clusters {
+		cfg, err := s.clusterTLS(cl)
+		if err != nil {
+			return fmt.Errorf("cluster %q: %w", cl.Name, err)
+		}
+		s.clusters = append(s.clusters, cfg)
+	}
+	return nil
+}
+
+func (c *Controller) listenerSecrets(s *secrets, l *compile.ListenerPlan) (*listenerSecrets, error) {
+	if l.TLS == nil {
+		return nil, nil
+	}
+	ls := &listenerSecrets{store: new(tlsconn.Store)}
+	ls.store.Set(c.certificatesOf(s, l.TLS))
+	o := tlsconn.ServerOptions{Parameters: parameters(l.TLS, l.ALPN), Store: ls.store}
+	if l.TLS.Tickets {
+		tickets, err := c.ticketsOf(l.TLS.TicketRotation)
+		if err != nil {
+			return nil, err
+		}
+		o.Tickets = tickets
+	}
+	if cc := l.TLS.ClientCertificates; cc != nil {
+		roots, err := authorities(cc.CA)
+		if err != nil {
+			return nil, err
+		}
+		o.ClientRoots, o.ClientAuth = roots, tlsconn.ClientAuthRequire
+		if cc.Mode == config.ClientCertificateOptional {
+			o.ClientAuth = tlsconn.ClientAuthOptional
+		}
+	}
+	cfg, err := tlsconn.ServerConfig(o)
+	if err != nil {
+		return nil, err
+	}
+	ls.tls = &engine.TLS{Config: cfg, Handshakes: c.plane.handshakes, Timeout: l.TLS.HandshakeTimeout}
+	return ls, nil
+}
+
+// certificatesOf returns a listener's certificates in the order of the document.
+func (c *Controller) certificatesOf(s *secrets, said *config.ListenerTLS) []*tls.Certificate {
+	var list []*tls.Certificate
+	for i := range said.Certificates {
+		if cert := &said.Certificates[i]; cert.Cert != "" {
+			list = append(list, s.set.Certificates[s.pair(certs.Pair{Cert: cert.Cert, Key: cert.Key})])
+		}
+	}
+	return list
+}
+
+func parameters(said *config.ListenerTLS, alpn []string) tlsconn.Parameters {
+	p := tlsconn.Parameters{MinVersion: string(said.MinVersion), MaxVersion: string(said.MaxVersion), CipherSuites: said.CipherSuites, ALPN: alpn}
+	for _, curve := range said.Curves {
+		p.Curves = append(p.Curves, string(curve))
+	}
+	return p
+}
+
+func (s *secrets) clusterTLS(cl *compile.ClusterPlan) (*tls.Config, error) {
+	said := cl.TLS
+	if said == nil {
+		return nil, nil
+	}
+	o := tlsconn.ClientOptions{
+		Parameters: tlsconn.Parameters{MinVersion: string(said.MinVersion), ALPN: cl.ALPN},
+		ServerName: said.SNI, InsecureSkipVerify: !said.Verify,
+	}
+	if said.CA != "" {
+		o.Roots = s.set.Pools[s.bundle(said.CA)]
+	}
+	if said.Cert != "" {
+		o.Certificate = s.set.Certificates[s.pair(certs.Pair{Cert: said.Cert, Key: said.Key, Client: true})]
+	}
+	if o.ServerName != "" || o.InsecureSkipVerify {
+		return tlsconn.ClientConfig(o)
+	}
+	// Each endpoint has a name of its own, which is put in its place where connections are made.
+	o.ServerName = "endpoint.invalid"
+	cfg, err := tlsconn.ClientConfig(o)
+	if cfg != nil {
+		cfg.ServerName = ""
+	}
+	return cfg, err
+}
+
+// authorities reads the certificates of a bundle that was found in order already.
+func authorities(path string) ([]*x509.Certificate, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var list []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		list = append(list, cert)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s: no certificate in it", path)
+	}
+	return list, nil
+}
+
+// refresh puts certificates into use whose files have changed. Connections stay as they are: what is new is for the next
+// handshake.
+func (c *Controller) refresh(s *secrets, set certs.Set) {
+	if c.secrets != s || c.stopping.Load() {
+		return
+	}
+	before := s.set
+	s.set = set
+	for i, l := range c.listeners {
+		if ls := s.listeners[i]; ls != nil {
+			ls.store.Set(c.certificatesOf(s, l.plan.TLS))
+			if cc := l.plan.TLS.ClientCertificates; cc != nil && before.Pools[s.bundle(cc.CA)] != set.Pools[s.bundle(cc.CA)] {
+				c.renewListener(i)
+			}
+		}
+	}
+	for i, cl := range c.clusters {
+		if cl.plan.TLS != nil && usesChanged(s, cl.plan.TLS, before) {
+			c.renewCluster(i)
+		}
+	}
+	c.logger.Info("certificates were replaced")
+}
+
+func usesChanged(s *secrets, t *config.ClusterTLS, before certs.Set) bool {
+	if t.CA != "" {
+		if i := s.bundle(t.CA); before.Pools[i] != s.set.Pools[i] {
+			return true
+		}
+	}
+	if t.Cert != "" {
+		if i := s.pair(certs.Pair{Cert: t.Cert, Key: t.Key, Client: true}); before.Certificates[i] != s.set.Certificates[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// renewListener has clients judged by other authorities from the next handshake on.
+func (c *Controller) renewListener(i int) {
+	l := c.listeners[i]
+	ls, err := c.listenerSecrets(c.secrets, l.plan)
+	if err != nil {
+		c.logger.Error("the authorities for client certificates stay what they were", "listener", l.plan.Name, "error", err)
+		return
+	}
+	c.secrets.listeners[i] = ls
+	if l.socket.served.Load() != nil {
+		c.update(l)
+	}
+}
+
+// renewCluster has new connections to a cluster made with other authorities, or another certificate of ours.
+func (c *Controller) renewCluster(i int) {
+	cl := c.clusters[i]
+	cfg, err := c.secrets.clusterTLS(cl.plan)
+	if err == nil {
+		c.secrets.clusters[i] = cfg
+		var change *upstream.Prepared
+		if change, err = cl.group.Prepare(c.specOf(c.secrets, i, cl.plan), nil, nil); err == nil {
+			change.Commit()
+			for loop, w := range c.plane.engines {
+				w.Loop.Post(func() { change.Apply(loop) })
+			}
+		}
+	}
+	if err != nil {
+		c.logger.Error("the cluster's certificates stay what they were", "cluster", cl.plan.Name, "error", err)
+	}
+}
+
+// specOf returns what the data plane needs of a cluster, with what its TLS needs.
+func (c *Controller) specOf(s *secrets, i int, plan *compile.ClusterPlan) *upstream.Spec {
+	spec := plan.Spec(len(c.plane.engines))
+	spec.Dial.TLS, spec.Dial.Handshakes = s.clusters[i], c.plane.handshakes
+	return spec
+}
+
+// serverOf returns a listener's configuration with its TLS.
+func (s *secrets) serverOf(i int, plan *compile.ListenerPlan) *engine.ServerConfig {
+	if s.listeners[i] == nil {
+		return plan.Server
+	}
+	server := *plan.Server
+	server.TLS = s.listeners[i].tls
+	return &server
+}
+
+// close ends the keeper, in the background: it may be waiting for us.
+func (c *Controller) closeSecrets(s *secrets) {
+	if s != nil && s.keeper != nil {
+		c.background.Go(s.keeper.Close)
+	}
+}
+
+// ticketsOf returns the keys of session tickets that change so often. They live as long as the process: a session outlasts a
+// change of the configuration.
+func (c *Controller) ticketsOf(period time.Duration) (*tlsconn.Tickets, error) {
+	if t := c.tickets[period]; t != nil {
+		return t, nil
+	}
+	t, err := tlsconn.NewTickets(tlsconn.TicketOptions{Period: period}, time.Now(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	c.tickets[period] = t
+	c.background.Go(func() { c.turn(t, period) })
+	return t, nil
+}
+
+// ticketLooks is how often in a period it is looked whether a key is due.
+const ticketLooks = 16
+
+// turn changes the keys in time, until the gateway stops.
+func (c *Controller) turn(t *tlsconn.Tickets, period time.Duration) {
+	tick := time.NewTicker(max(period/ticketLooks, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			if _, err := t.Turn(now, rand.Reader); err != nil {
+				c.logger.Error("the keys of session tickets stay what they were", "error", err)
+			}
+		case <-c.life.Done():
+			return
+		}
+	}
+}
+
+// CertificateStatuses returns how it stands with each file of certificates that the configuration in force names.
+func (c *Controller) CertificateStatuses() []certs.Status {
+	var list []certs.Status
+	c.do(func() {
+		if c.secrets != nil && c.secrets.keeper != nil {
+			list = c.secrets.keeper.Statuses()
+		}
+	})
+	return list
+}
