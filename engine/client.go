@@ -27,6 +27,8 @@ var (
 	ErrUnprocessed = errors.New("the upstream left the request alone")
 	// ErrStreamReset: the upstream gave up this request, and the connection lives on.
 	ErrStreamReset = errors.New("the upstream reset the stream")
+	// ErrNoTunnel: the request asks for a tunnel, and this upstream's HTTP/2 does not know how (RFC 8441). It was not sent.
+	ErrNoTunnel = errors.New("the upstream makes no tunnels")
 	// ErrHandshake: the connection was established, and TLS was not. Nothing was sent.
 	ErrHandshake = errors.New("the TLS handshake with the upstream failed")
 )

@@ -111,6 +111,8 @@ func (c *h1Client) abort(s *Stream, err error) {
 	c.gone(err, ErrNeighbour)
 }
 
+func (c *h1Client) lastOf(*Stream) {}
+
 // pausing lets those behind a client that does not read wait for it a moment, no longer.
 func (c *h1Client) pausing(*Stream) {
 	c.paused = true

@@ -249,6 +249,9 @@ func (c *h1Server) sendHead(s *Stream, h *message.Head, end bool) error {
 	if c.draining() || c.last || !s.received && !s.drainable() {
 		c.codec.CloseAfter()
 	}
+	if h.Status == 101 {
+		h.RemoveField([]byte("sec-websocket-accept")) // the codec knows the one that belongs to this client's key
+	}
 	if err := c.codec.AppendHead(&c.out, c.w.Bufs, s.id, h, end); err != nil {
 		return err
 	}
@@ -330,6 +333,8 @@ func (c *h1Server) answered(s *Stream) {
 }
 
 func (c *h1Server) outFull(*Stream) bool { return c.full() }
+
+func (c *h1Server) lastOf(*Stream) {}
 
 func (c *h1Server) pausing(*Stream) {}
 

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"math"
+	"slices"
+
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/h2"
 	"github.com/yumen-io/yumen/engine/loop"
@@ -16,6 +19,16 @@ type h2Client struct {
 	head    *message.Head // being received
 	streams map[uint32]*Stream
 	waking  []*Stream // to be handed what they hold, in the next turn
+	asking  []asking
+	// endedNow is the stream whose end is being handed over by wake.
+	endedNow *Stream
+}
+
+// asking is a request for a tunnel that waits for the upstream's SETTINGS: only they tell whether it can be asked for one
+// (RFC 8441 3). The first one on a new connection comes before them.
+type asking struct {
+	s *Stream
+	h *message.Head
 }
 
 func (c *h2Client) start() {
@@ -36,20 +49,52 @@ func (c *h2Client) Ready(ev loop.Events) {
 }
 
 func (c *h2Client) request(h *message.Head, end bool, r Receiver) (*Stream, error) {
-	at := c.sent + int64(c.out.Len())
-	tunnels := h.Upgrade.Len > 0
-	if tunnels {
-		h.RemoveField([]byte("sec-websocket-key")) // HTTP/1's (RFC 8441 5.1)
-	}
-	id, err := c.codec.Open(&c.out, c.w.Bufs, h, end && !tunnels)
-	if err != nil {
+	s := c.w.newLaned(c, 0)
+	s.receiver, s.began = r, c.w.Loop.Now()
+	if tunnels := h.Upgrade.Len > 0; tunnels && !c.codec.Settled() {
+		s.at = math.MaxInt64 // nothing of it is written
+		c.asking = append(c.asking, asking{s, h})
+	} else if err := c.send(s, h, end && !tunnels); err != nil {
+		c.w.freeStream(s)
 		return nil, err
 	}
-	s := c.w.newLaned(c, id)
-	s.at, s.receiver, s.complete, s.began = at, r, end, c.w.Loop.Now()
-	c.streams[id] = s
 	c.begun(s)
 	return s, nil
+}
+
+// send sends a request's head. One that asks for a tunnel has no end: what it would have as a body are the tunnel's bytes.
+func (c *h2Client) send(s *Stream, h *message.Head, end bool) error {
+	if h.Upgrade.Len > 0 {
+		h.RemoveField([]byte("sec-websocket-key")) // HTTP/1's (RFC 8441 5.1)
+	}
+	at := c.sent + int64(c.out.Len())
+	id, err := c.codec.Open(&c.out, c.w.Bufs, h, end)
+	switch {
+	case err == h2.ErrSwitch:
+		return ErrNoTunnel
+	case err != nil:
+		return err
+	}
+	s.id, s.at, s.complete = id, at, end
+	c.streams[id] = s
+	return nil
+}
+
+// ask sends the requests that waited for the upstream's SETTINGS.
+func (c *h2Client) ask() {
+	for len(c.asking) > 0 && !c.dead {
+		s, h := c.asking[0].s, c.asking[0].h
+		c.asking = slices.Delete(c.asking, 0, 1)
+		if err := c.send(s, h, false); err != nil {
+			if err != ErrNoTunnel {
+				err = ErrUnprocessed
+			}
+			c.open--
+			s.complete = true // there is nothing to be broken off
+			s.receiver.Failed(s, err)
+			c.settle(s)
+		}
+	}
 }
 
 func (c *h2Client) appendData(s *Stream, src *buf.Chain, n int) error {
@@ -90,27 +135,41 @@ func (c *h2Client) wake() {
 		if s == nil { // given up meanwhile
 			continue
 		}
-		l, id := s.lane, s.id
-		ends := l.inEnd
-		if ends && !s.paused {
-			c.forget(s) // nothing that its receiver does from now on concerns the connection
-		}
+		id, gone := s.id, false
+		c.endedNow = nil
 		n := s.handOver()
+		gone = c.endedNow == s
 		if n > 0 && !c.dead {
 			c.codec.Took(&c.out, c.w.Bufs, id, n)
 			c.flushLater()
 		}
-		if ends && !l.inEnd {
+		if gone {
 			c.settle(s)
 		}
 	}
 	c.waking = c.waking[:0]
 }
 
+// lastOf takes a stream off the connection: nothing that its receiver does from now on concerns it.
+func (c *h2Client) lastOf(s *Stream) {
+	c.forget(s)
+	c.endedNow = s
+}
+
 // abort gives up a request; the connection and the others on it go on.
 func (c *h2Client) abort(s *Stream, _ error) {
 	s.receiver = nil
-	if c.dead || c.streams[s.id] != s {
+	if c.dead {
+		return
+	}
+	if s.id == 0 {
+		c.asking = slices.DeleteFunc(c.asking, func(a asking) bool { return a.s == s })
+		c.open--
+		s.complete = true
+		c.settle(s)
+		return
+	}
+	if c.streams[s.id] != s {
 		return
 	}
 	c.codec.Reset(&c.out, c.w.Bufs, s.id, h2.Cancel)
@@ -136,6 +195,9 @@ func (c *h2Client) received() {
 			break
 		}
 		c.take(ev)
+	}
+	if len(c.asking) > 0 && c.codec.Settled() {
+		c.ask()
 	}
 	if c.dead {
 		return
@@ -333,9 +395,13 @@ func (c *h2Client) gone(err, failed error) {
 	c.close()
 	c.freeHead()
 	c.codec.Release(c.w.Bufs)
-	streams := c.streams
-	c.streams, c.open = nil, 0
+	streams, asking := c.streams, c.asking
+	c.streams, c.asking, c.open = nil, nil, 0
 	owner.Gone(&c.ClientConn, err)
+	for _, a := range asking {
+		a.s.receiver.Failed(a.s, ErrUnprocessed)
+		c.w.freeStream(a.s)
+	}
 	for _, s := range streams {
 		if s.receiver != nil {
 			s.receiver.Failed(s, failed)

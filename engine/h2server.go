@@ -165,7 +165,8 @@ func (c *h2Server) serve(s *Stream, end bool) {
 	c.head = nil
 	if h.Upgrade.Len > 0 {
 		// An extended CONNECT has no body. What its client sends ahead of the answer waits here, for it belongs to a tunnel
-		// that does not stand yet (RFC 8441 5).
+		// that does not stand yet (RFC 8441 5). So does its end.
+		s.lane.inEnd = end
 		h.Length, end, s.paused = 0, true, true
 	}
 	s.received, s.remaining, s.expects = end && !s.paused, h.Length, h.Has(message.Expect)
@@ -237,6 +238,8 @@ func (c *h2Server) wake() {
 	}
 	c.waking = c.waking[:0]
 }
+
+func (c *h2Server) lastOf(*Stream) {}
 
 func (c *h2Server) sendInterim(s *Stream, h *message.Head) {
 	if h.Status == 100 {

@@ -79,13 +79,16 @@ func (s *Stream) handOver() int {
 	n := l.inbox.Len()
 	end := l.inEnd && l.trailers == nil
 	if n > 0 {
-		l.inEnd = l.inEnd && !end
-		s.received = end
+		if end {
+			l.inEnd, s.received = false, true
+			s.conn.lastOf(s)
+		}
 		s.receiver.ReceiveData(s, &l.inbox, n, end)
 	}
 	// The receiver may have ended the stream: it is somebody else's, or nobody's, then.
 	if s.lane == l && l.inEnd && !s.paused && s.receiver != nil {
 		l.inEnd, s.received = false, true
+		s.conn.lastOf(s)
 		s.receiver.ReceiveEnd(s, l.trailers)
 	}
 	return n
@@ -99,6 +102,8 @@ type streamConn interface {
 	pausing(s *Stream)
 	resumed(s *Stream)
 	abort(s *Stream, err error)
+	// lastOf is called before the last of what a lane held is handed over: the receiver may forget the stream in that call.
+	lastOf(s *Stream)
 }
 
 // serverStreamConn is the connection under a stream from a client.

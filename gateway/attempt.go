@@ -101,6 +101,10 @@ func (a *Attempt) ConnReady(c *engine.ClientConn) {
 	}
 	bodyless := x.bodyEnded && x.held.Len() == 0 && !x.hasTrailers && x.Request.Length <= 0
 	s, err := c.Request(x.Request, bodyless, a)
+	if err == engine.ErrNoTunnel { // which says nothing about the connection, nor about others on it
+		a.failed(noTunnel)
+		return
+	}
 	if err != nil {
 		// The connection looked usable and is not: nothing was sent.
 		c.Close()
@@ -327,7 +331,11 @@ func (a *Attempt) Drained(*engine.Stream) {
 func (a *Attempt) Failed(s *engine.Stream, err error) {
 	written := s.Written()
 	a.stream = nil
-	a.failedAfter(attemptFailure(err, true), written)
+	f := attemptFailure(err, true)
+	if f == streamReset && a.x.outOfPatience() {
+		f = deadlineExceeded // the upstream was told of it, and its clock was a little quicker
+	}
+	a.failedAfter(f, written)
 }
 
 // Expire is called by the loop.

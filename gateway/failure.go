@@ -68,6 +68,8 @@ var (
 		health.Aborted, retry.ConnectFailure}
 	noDescriptors = &Failure{Self, 503, "no_descriptors", "the gateway could not open another connection",
 		health.Aborted, retry.ConnectFailure}
+	noTunnel = &Failure{Upstream, 502, "no_tunnel", "the upstream takes no WebSocket over the protocol it is spoken to by",
+		health.Aborted, retry.BadResponse}
 	retriableStatus = &Failure{Upstream, 502, "retriable_status", "the upstream answered with a status that is tried again",
 		health.ServerError, retry.BadStatus}
 )
@@ -96,7 +98,7 @@ var (
 // failures is every Failure, for the list of reasons.
 var failures = []*Failure{
 	connectFailed, connectTimeout, handshakeFailed, upstreamReset, upstreamClosed, leftAlone, streamReset, lostTogether, badResponse, firstByteTimeout, betweenBytesTimeout,
-	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, retriableStatus,
+	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, noTunnel, retriableStatus,
 	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, deadlineExceeded, bodyTooLarge, tunnelIdle, clientGone,
 }
 
@@ -125,6 +127,8 @@ func attemptFailure(err error, connected bool) *Failure {
 		return streamReset
 	case errors.Is(err, engine.ErrLostTogether):
 		return lostTogether
+	case errors.Is(err, engine.ErrNoTunnel):
+		return noTunnel
 	case errors.Is(err, engine.ErrHandshake):
 		return handshakeFailed
 	case errors.Is(err, upstream.ErrQueueFull):

@@ -136,6 +136,11 @@ func (x *Exchange) passTimeout() bool {
 	return true
 }
 
+// outOfPatience tells that a call's client has stopped to wait, or is about to.
+func (x *Exchange) outOfPatience() bool {
+	return x.patience > 0 && x.began.Add(x.patience).Sub(x.w.now()) <= x.patience/10
+}
+
 // grpcStatusOf returns the status that fields tell, OK if they tell none.
 func grpcStatusOf(f *message.Fields) retry.GRPCStatus {
 	value, at := f.NextField(grpcStatusField, 0)

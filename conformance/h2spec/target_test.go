@@ -28,7 +28,7 @@ var ours = []target{
 	{"yumen-h2c", false, func(t *testing.T, upstream string) string {
 		gateway.Require(t, gateway.H2CListener)
 		addr := gateway.FreeAddr(t)
-		gateway.Start(t, document(fmt.Sprintf("{name: web, address: %q, protocols: [h2c, http1]}", addr), upstream), gateway.Options{})
+		gateway.Start(t, document(fmt.Sprintf("{name: web, address: %q, protocols: [h2c]}", addr), upstream), gateway.Options{})
 		return addr
 	}},
 	{"yumen-tls", true, func(t *testing.T, upstream string) string {

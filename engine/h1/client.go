@@ -62,9 +62,10 @@ func (c *Client) AppendHead(out *buf.Chain, p *buf.Pool, h *message.Head, end bo
 	case end:
 		length = 0
 		c.out = writer{}
-	case length >= 0:
+	case length >= 0 && !trails(h):
 		c.out = writer{delimiter: byLength, left: length}
 	default:
+		length = message.UnknownLength
 		c.out = writer{delimiter: byChunks}
 	}
 	c.sent++

@@ -275,10 +275,9 @@ func (c *Server) AppendHead(out *buf.Chain, p *buf.Pool, _ uint32, h *message.He
 	case end:
 		length = 0
 		c.out = writer{delimiter: byLength}
-	case length > 0 || length == 0 && c.http10:
+	case length >= 0 && (c.http10 || !trails(h)):
 		c.out = writer{delimiter: byLength, left: length}
-	case length == 0:
-		// Nothing more, and yet not the end: in another version of HTTP, trailers can follow. Here they need chunks.
+	case length >= 0:
 		length = message.UnknownLength
 		c.out = writer{delimiter: byChunks}
 	case c.http10:
@@ -312,6 +311,12 @@ func (c *Server) AppendHead(out *buf.Chain, p *buf.Pool, _ uint32, h *message.He
 		return append(b, "\r\n"...)
 	})
 	return nil
+}
+
+// trails tells of a message with a body whether trailers follow it: other versions of HTTP have them behind bodies of a
+// declared length, too. Here they need chunks.
+func trails(h *message.Head) bool {
+	return h.Proto >= message.HTTP2 && (h.Length == 0 || h.Has(message.Trailer))
 }
 
 func (c *Server) appendSwitch(out *buf.Chain, p *buf.Pool, h *message.Head, end bool) error {
