@@ -26,6 +26,7 @@ type work struct {
 	plan *compile.Plan
 
 	secrets   *secrets
+	authority *authority // nil: no certificates are had from one
 	listeners []*listener
 	clusters  []*cluster
 	commits   []*upstream.Prepared // of clusters that are in use already
@@ -224,6 +225,7 @@ func (c *Controller) settle(w *work) error {
 	c.secrets = w.secrets
 	err := c.serve(w)
 	c.closeSecrets(before)
+	c.swapAuthority(w.authority, w.secrets)
 	c.serveAdmin(w)
 	c.swapAccessLog(w)
 	c.swapClusters(w)

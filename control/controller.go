@@ -100,6 +100,7 @@ type Controller struct {
 	current   revision.Revision
 	plan      *compile.Plan
 	secrets   *secrets
+	authority *authority // nil: there is none
 	tickets   map[time.Duration]*tlsconn.Tickets // by how often their keys change
 	listeners []*listener
 	clusters  []*cluster
@@ -109,6 +110,8 @@ type Controller struct {
 	watcher   *file.Watcher
 	accepting bool
 	untidy    int // size of the largest document read or left since memory was given back
+
+	challenges challenges // guards itself
 
 	// background is what ends by itself and is waited for by Stop.
 	background sync.WaitGroup

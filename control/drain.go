@@ -115,8 +115,9 @@ func (c *Controller) tearDown() {
 	c.plane.gateway.OnEach(func(w *gateway.Worker) { w.Engine().CloseAll() })
 	c.groups.closeAll()
 	c.plane.stop()
+	c.endAuthority(c.authority)
 	c.closeSecrets(c.secrets)
-	c.secrets = nil
+	c.authority, c.secrets = nil, nil
 	if c.access.log != nil {
 		c.closeAccessLog(c.access.log)
 	}

@@ -101,8 +101,12 @@ func (c *Controller) openSecrets(w *work) error {
 		w.undo(s.keeper.Close)
 		s.set = s.keeper.Set()
 	}
+	var err error
+	if w.authority, err = c.openAuthority(w.plan); err != nil {
+		return err
+	}
 	for _, l := range w.plan.Listeners {
-		ls, err := c.listenerSecrets(s, l)
+		ls, err := c.listenerSecrets(s, w.authority, l)
 		if err != nil {
 			return fmt.Errorf("listener %q: %w", l.Name, err)
 		}
@@ -118,12 +122,12 @@ func (c *Controller) openSecrets(w *work) error {
 	return nil
 }
 
-func (c *Controller) listenerSecrets(s *secrets, l *compile.ListenerPlan) (*listenerSecrets, error) {
+func (c *Controller) listenerSecrets(s *secrets, a *authority, l *compile.ListenerPlan) (*listenerSecrets, error) {
 	if l.TLS == nil {
 		return nil, nil
 	}
 	ls := &listenerSecrets{store: new(tlsconn.Store)}
-	ls.store.Set(c.certificatesOf(s, l.TLS))
+	ls.store.Set(c.certificatesOf(s, a, l.TLS))
 	o := tlsconn.ServerOptions{Parameters: parameters(l.TLS, l.ALPN), Store: ls.store}
 	if l.TLS.Tickets {
 		tickets, err := c.ticketsOf(l.TLS.TicketRotation)
@@ -151,11 +155,13 @@ func (c *Controller) listenerSecrets(s *secrets, l *compile.ListenerPlan) (*list
 }
 
 // certificatesOf returns a listener's certificates in the order of the document.
-func (c *Controller) certificatesOf(s *secrets, said *config.ListenerTLS) []*tls.Certificate {
+func (c *Controller) certificatesOf(s *secrets, a *authority, said *config.ListenerTLS) []*tls.Certificate {
 	var list []*tls.Certificate
 	for i := range said.Certificates {
 		if cert := &said.Certificates[i]; cert.Cert != "" {
 			list = append(list, s.set.Certificates[s.pair(certs.Pair{Cert: cert.Cert, Key: cert.Key})])
+		} else {
+			list = append(list, a.certificate(cert.ACME))
 		}
 	}
 	return list
@@ -226,7 +232,7 @@ func (c *Controller) refresh(s *secrets, set certs.Set) {
 	s.set = set
 	for i, l := range c.listeners {
 		if ls := s.listeners[i]; ls != nil {
-			ls.store.Set(c.certificatesOf(s, l.plan.TLS))
+			ls.store.Set(c.certificatesOf(s, c.authority, l.plan.TLS))
 			if cc := l.plan.TLS.ClientCertificates; cc != nil && before.Pools[s.bundle(cc.CA)] != set.Pools[s.bundle(cc.CA)] {
 				c.renewListener(i)
 			}
@@ -257,7 +263,7 @@ func usesChanged(s *secrets, t *config.ClusterTLS, before certs.Set) bool {
 // renewListener has clients judged by other authorities from the next handshake on.
 func (c *Controller) renewListener(i int) {
 	l := c.listeners[i]
-	ls, err := c.listenerSecrets(c.secrets, l.plan)
+	ls, err := c.listenerSecrets(c.secrets, c.authority, l.plan)
 	if err != nil {
 		c.logger.Error("the authorities for client certificates stay what they were", "listener", l.plan.Name, "error", err)
 		return

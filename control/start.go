@@ -107,6 +107,10 @@ func (c *Controller) acceptAll() error {
 		}
 	}
 	c.beginAdmin()
+	if a := c.authority; a != nil && !a.started {
+		a.started = true
+		a.manager.Start()
+	}
 	return nil
 }
 

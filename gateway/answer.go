@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"net/netip"
 
 	"github.com/yumen-io/yumen/engine"
@@ -74,6 +75,23 @@ func (x *Exchange) say(status int, reason, text string) {
 func (x *Exchange) answerOptions() {
 	x.reason = reasonOptions
 	x.send(x.w.newAnswer(200, reasonOptions, x.requestID), nil)
+}
+
+// answerChallenge answers a certificate authority's question, if the request is one.
+func (x *Exchange) answerChallenge(answers map[string]string) bool {
+	token, ok := bytes.CutPrefix(x.Request.PathBytes(), []byte(challengePrefix))
+	if !ok || !x.Request.IsMethod("GET") {
+		return false
+	}
+	answer, ok := answers[string(token)]
+	if !ok {
+		return false
+	}
+	x.reason = reasonChallenge
+	h := x.w.newAnswer(200, reasonChallenge, x.requestID)
+	h.AddString("Content-Type", plainText)
+	x.send(h, []byte(answer))
+	return true
 }
 
 // respond gives the answer the configuration has.

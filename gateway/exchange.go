@@ -98,6 +98,9 @@ func (x *Exchange) begin(l *Listener, s *engine.Stream, c *engine.ServerConn, h 
 		x.answerOptions()
 		return
 	}
+	if answers := x.w.gateway.challenges.Load(); answers != nil && x.answerChallenge(*answers) {
+		return
+	}
 	if !x.findRoute() || !x.filterRequest() {
 		return
 	}

@@ -107,6 +107,8 @@ const (
 	reasonRespond  = "respond"
 	reasonRedirect = "redirect"
 	reasonOptions  = "options"
+	// A certificate authority asked whether a name leads here.
+	reasonChallenge = "acme_challenge"
 	// A translator had to say something.
 	reasonTranslation = "translation"
 )

@@ -24,7 +24,8 @@ import (
 type Gateway struct {
 	Workers []*Worker
 
-	current atomic.Pointer[Snapshot]
+	current    atomic.Pointer[Snapshot]
+	challenges atomic.Pointer[map[string]string]
 	words   *words
 	wall    func() time.Time
 }
@@ -50,6 +51,19 @@ func New(cfg Config) *Gateway {
 		g.Workers = append(g.Workers, newWorker(g, i, e, cfg))
 	}
 	return g
+}
+
+// challengePrefix is where a certificate authority looks whether a name leads here (RFC 8555 8.3).
+const challengePrefix = "/.well-known/acme-challenge/"
+
+// SetChallenges says what is answered to an authority, by token. Whatever routes say, these requests are ours while there
+// is an answer.
+func (g *Gateway) SetChallenges(answers map[string]string) {
+	if len(answers) == 0 {
+		g.challenges.Store(nil)
+		return
+	}
+	g.challenges.Store(&answers)
 }
 
 // Snapshot returns the configuration in force, nil before the first.

@@ -14,7 +14,7 @@ import (
 // Vocabulary fills in the words that the data plane's metrics may use: those of the failures, the refusals, the outcomes.
 // A word's place in its list is the number by which it is counted.
 func Vocabulary(c metrics.Config) metrics.Config {
-	c.Reasons = append(c.Reasons, reasonRespond, reasonRedirect, reasonOptions, reasonTranslation)
+	c.Reasons = append(c.Reasons, reasonRespond, reasonRedirect, reasonOptions, reasonChallenge, reasonTranslation)
 	for _, f := range failures {
 		c.Reasons = append(c.Reasons, f.Reason)
 	}
