@@ -8,6 +8,7 @@ import (
 	"github.com/yumen-io/yumen/engine/h2"
 	"github.com/yumen-io/yumen/engine/loop"
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/internal/mono"
 )
 
 // h2Client is a connection to an upstream that speaks HTTP/2: many requests at once, each answered when it is ready.
@@ -20,6 +21,8 @@ type h2Client struct {
 	streams map[uint32]*Stream
 	waking  []*Stream // to be handed what they hold, in the next turn
 	asking  []asking
+
+	refilledAt mono.Time // when budgets of the codec were refilled last
 	// endedNow is the stream whose end is being handed over by wake.
 	endedNow *Stream
 }
@@ -181,6 +184,10 @@ func (c *h2Client) abort(s *Stream, _ error) {
 func (c *h2Client) hungry() bool { return c.unsent() < 2*outHigh }
 
 func (c *h2Client) received() {
+	if now := c.w.Loop.Now(); now.Sub(c.refilledAt) >= lookPause {
+		c.refilledAt = now
+		c.codec.Refill()
+	}
 	for !c.dead && c.in.Len() > 0 && c.hungry() {
 		if c.head == nil {
 			c.head = c.w.Heads.Get()

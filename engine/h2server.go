@@ -37,12 +37,13 @@ type h2Server struct {
 	crowded  bool // somebody was told to pause for what the others have queued
 	ending   bool // nothing more is read as HTTP: what is to be sent is sent, and the connection ends
 
-	timerAt   mono.Time // what the timer is set to; 0: it is not
-	quietAt   mono.Time // since when no stream is open
-	partAt    mono.Time // when the first step of leaving was taken
-	blockAt   mono.Time // since when a header block is incomplete; 0: none is
-	seen      int64     // bytes sent, at the last look
-	stalledAt mono.Time // since when none was taken of those that wait; 0: some were
+	refilledAt mono.Time // when budgets of the codec were refilled last
+	timerAt    mono.Time // what the timer is set to; 0: it is not
+	quietAt    mono.Time // since when no stream is open
+	partAt     mono.Time // when the first step of leaving was taken
+	blockAt    mono.Time // since when a header block is incomplete; 0: none is
+	seen       int64     // bytes sent, at the last look
+	stalledAt  mono.Time // since when none was taken of those that wait; 0: some were
 }
 
 // parting is how far a connection has got in taking its leave.
@@ -80,6 +81,10 @@ func (c *h2Server) Ready(ev loop.Events) {
 func (c *h2Server) hungry() bool { return c.ending || c.unsent() < outHigh }
 
 func (c *h2Server) received() {
+	if now := c.w.Loop.Now(); now.Sub(c.refilledAt) >= lookPause {
+		c.refilledAt = now
+		c.codec.Refill()
+	}
 	for !c.dead && !c.ending && c.in.Len() > 0 && c.hungry() {
 		if c.head == nil {
 			c.head = c.w.Heads.Get()
@@ -534,7 +539,6 @@ func (c *h2Server) Expire(*loop.Timer) {
 
 // look ends what takes too long: the connection, if the client takes none of what waits for it, or single streams.
 func (c *h2Server) look(now mono.Time) {
-	c.codec.Refill()
 	if stalled(c.unsent() > 0, c.sent != c.seen, &c.stalledAt, now) >= c.config.SendTimeout {
 		c.fail(errSendTimeout)
 		return
