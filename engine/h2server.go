@@ -450,7 +450,7 @@ func (c *h2Server) closeIdle() {
 // violated ends a connection that broke the protocol: the codec has said why.
 func (c *h2Server) violated(r *message.Refusal) {
 	c.port.handler.Violated(&c.ServerConn, r)
-	c.why = ClosedByRefusal
+	c.why, c.rude = ClosedByRefusal, true
 	c.failAll()
 	c.finish()
 }

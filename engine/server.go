@@ -46,6 +46,8 @@ type ServerConfig struct {
 const (
 	lingerTimeout = 2 * time.Second
 	lingerBytes   = 8 << 20
+	// rudeBytes is the same for a client that broke HTTP/2: a flood must not be read for the sake of being polite to it.
+	rudeBytes = 64 << 10
 )
 
 // Handler is what a listener hands requests to. All calls come on the connection's loop.
@@ -130,6 +132,7 @@ type ServerConn struct {
 	starvedAt          int         // the place among the worker's starved connections, from 1; 0: none
 	began              mono.Time   // when it was accepted
 	window             int64       // bytes received since the timer was last wound
+	rude               bool        // it broke its protocol: less is read of what it still sends
 	why                CloseReason
 }
 
@@ -212,7 +215,7 @@ func (c *ServerConn) half(atOnce bool) {
 func (c *ServerConn) discard() {
 	c.window += int64(c.in.Len())
 	c.in.Release(c.w.Bufs)
-	if c.window > lingerBytes {
+	if c.window > lingerBytes || c.rude && c.window > rudeBytes {
 		c.end(c.why)
 	}
 }
