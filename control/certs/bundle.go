@@ -18,29 +18,30 @@ func LoadBundle(path string, now time.Time) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, last, err := parseBundle(path, text)
+	m, err := parseBundle(path, text)
 	if err != nil {
 		return nil, err
 	}
-	if err := validNow(path, last, now); err != nil {
+	if err := validNow(path, m.limits, now); err != nil {
 		return nil, err
 	}
-	return pool, nil
+	return m.pool, nil
 }
 
-// parseBundle returns the authorities and the one that expires last: when it does, the bundle verifies nothing any more.
-// A certificate that is no authority is accepted, since it trusts exactly itself: that is how a self-signed one is pinned.
-func parseBundle(path string, text []byte) (pool *x509.CertPool, last *x509.Certificate, err error) {
+// parseBundle returns the authorities. Their time is that of the one that expires last: when it does, the bundle verifies
+// nothing any more. A certificate that is no authority is accepted, since it trusts exactly itself: that is how a self-signed
+// one is pinned.
+func parseBundle(path string, text []byte) (material, error) {
 	list, err := parseCertificates(path, text, bundleMax)
 	if err != nil {
-		return nil, nil, err
+		return material{}, err
 	}
-	pool, last = x509.NewCertPool(), list[0]
+	m := material{pool: x509.NewCertPool(), authorities: list, limits: list[0]}
 	for _, c := range list {
-		pool.AddCert(c)
-		if c.NotAfter.After(last.NotAfter) {
-			last = c
+		m.pool.AddCert(c)
+		if c.NotAfter.After(m.limits.NotAfter) {
+			m.limits = c
 		}
 	}
-	return pool, last, nil
+	return m, nil
 }

@@ -15,20 +15,27 @@ type source struct {
 	paths  []string // to watch; the first is the one that says whose the item is
 	key    string
 	bundle bool
+	client bool
 	read   func() (texts [][]byte, err error)
 	parse  func(texts [][]byte) (material, error)
 }
 
 // material is what was made of the texts.
 type material struct {
-	cert   *tls.Certificate  // of a pair
-	pool   *x509.CertPool    // of a bundle
-	limits *x509.Certificate // whose time is that of the whole
+	cert        *tls.Certificate    // of a pair
+	pool        *x509.CertPool      // of a bundle
+	authorities []*x509.Certificate // in pool
+	limits      *x509.Certificate   // whose time is that of the whole
+}
+
+// same tells whether two sources are the same files, judged in the same way.
+func (s *source) same(other *source) bool {
+	return slices.Equal(s.paths, other.paths) && s.bundle == other.bundle && s.client == other.client
 }
 
 func pairSource(p Pair) source {
 	return source{
-		paths: []string{p.Cert, p.Key}, key: p.Key,
+		paths: []string{p.Cert, p.Key}, key: p.Key, client: p.Client,
 		read: func() ([][]byte, error) {
 			certText, keyText, err := p.read()
 			return [][]byte{certText, keyText}, err
@@ -50,10 +57,7 @@ func bundleSource(path string) source {
 			text, err := read(path, bundleBytesMax)
 			return [][]byte{text}, err
 		},
-		parse: func(texts [][]byte) (material, error) {
-			pool, last, err := parseBundle(path, texts[0])
-			return material{pool: pool, limits: last}, err
-		},
+		parse: func(texts [][]byte) (material, error) { return parseBundle(path, texts[0]) },
 	}
 }
 
@@ -61,6 +65,11 @@ func bundleSource(path string) source {
 // keeper's lock, but for what comes from source, which is frozen.
 type item struct {
 	source
+	state
+}
+
+// state is what changes of an item.
+type state struct {
 	held  material
 	texts [][]byte // that held was made of
 
@@ -78,17 +87,28 @@ type item struct {
 // certificate that lives for a week is not in danger from its first day on.
 var warnings = [...]time.Duration{30 * 24 * time.Hour, 7 * 24 * time.Hour, 24 * time.Hour}
 
-// open reads the item for the first time.
-func (i *item) open(now time.Time, allowExpired bool, logger *slog.Logger) error {
+// open reads the item for the first time. If another keeper holds it, before is how it stands there: it is taken over where
+// the files are what they were, and where they cannot be used now.
+func (i *item) open(now time.Time, before *state, allowExpired bool, logger *slog.Logger) error {
 	texts, err := i.read()
-	if err != nil {
-		return err
+	if err == nil && before != nil && slices.EqualFunc(texts, before.texts, bytes.Equal) {
+		i.state = *before
+		return nil
 	}
-	m, err := i.parse(texts)
-	if err != nil {
-		return err
+	var m material
+	if err == nil {
+		m, err = i.parse(texts)
 	}
-	if err := validNow(i.paths[0], m.limits, now); err != nil && !allowExpired {
+	if err == nil {
+		if err = validNow(i.paths[0], m.limits, now); allowExpired {
+			err = nil
+		}
+	}
+	switch {
+	case err != nil && before != nil:
+		i.state = *before
+		return nil
+	case err != nil:
 		return err
 	}
 	i.held, i.texts, i.since = m, texts, now

@@ -32,6 +32,10 @@ type Config struct {
 	// AllowExpired lets the keeper begin with certificates outside their time, which it says like any later fault: a gateway
 	// that is restarted while one certificate has run out still has all others to serve. A change is better refused.
 	AllowExpired bool
+	// Before is a Keeper that is at work, if there is one, and will be closed soon. Of a pair or bundle that it has as well
+	// the new one holds the same, as long as the files did not change; and if they are bad by now it goes on with what was
+	// good: that a file is broken which is in use already must not keep anybody from changing something else.
+	Before *Keeper
 	// Changed is called with everything whenever something was replaced. It is called on the Keeper's goroutine: it must not
 	// call Close, nor wait for somebody who does.
 	Changed func(Set)
@@ -51,6 +55,7 @@ type Clock struct {
 type Set struct {
 	Certificates []*tls.Certificate
 	Pools        []*x509.CertPool
+	Authorities  [][]*x509.Certificate // in Pools
 }
 
 // Status is how it stands with one pair or bundle.
@@ -106,7 +111,7 @@ func Open(cfg Config) (*Keeper, error) {
 	now := cfg.Clock.Now()
 	var faults []error
 	for _, i := range k.mu.items {
-		if err := i.open(now, cfg.AllowExpired, cfg.Logger); err != nil {
+		if err := i.open(now, cfg.Before.state(&i.source), cfg.AllowExpired, cfg.Logger); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -114,8 +119,28 @@ func Open(cfg Config) (*Keeper, error) {
 		k.unwatch()
 		return nil, err
 	}
+	if cfg.Before != nil { // what was taken over may be different from the files
+		k.again()
+	}
+	k.cfg.Before = nil
 	go k.run()
 	return k, nil
+}
+
+// state returns how it stands with an item of the same source; nil if there is none.
+func (k *Keeper) state(of *source) *state {
+	if k == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, i := range k.mu.items {
+		if i.same(of) {
+			now := i.state
+			return &now
+		}
+	}
+	return nil
 }
 
 // watch begins to watch as many files as it may.
@@ -135,17 +160,20 @@ func (k *Keeper) watch() {
 			return
 		}
 		// The watch says that something happened; what to read together is known here. So its own log is not needed.
-		w, err := file.Watch(file.Config{Path: path, After: k.cfg.Clock.After, Changed: func([]byte) {
-			select {
-			case k.look <- struct{}{}:
-			default:
-			}
-		}})
+		w, err := file.Watch(file.Config{Path: path, After: k.cfg.Clock.After, Changed: func([]byte) { k.again() }})
 		if err != nil {
 			k.cfg.Logger.Info("the file is not watched, changes are found by looking", "file", path, "interval", poll, "error", err)
 			continue
 		}
 		k.watchers = append(k.watchers, w)
+	}
+}
+
+// again has everything looked at.
+func (k *Keeper) again() {
+	select {
+	case k.look <- struct{}{}:
+	default:
 	}
 }
 
@@ -207,6 +235,7 @@ func (k *Keeper) Set() Set {
 	for _, i := range k.mu.items {
 		if i.bundle {
 			s.Pools = append(s.Pools, i.held.pool)
+			s.Authorities = append(s.Authorities, i.held.authorities)
 		} else {
 			s.Certificates = append(s.Certificates, i.held.cert)
 		}
