@@ -47,7 +47,7 @@ func (c *Controller) leave() {
 		l.socket.close()
 	}
 	if c.plane != nil {
-		c.plane.gateway.OnEach(func(w *gateway.Worker) { w.Engine().Drain() })
+		c.plane.gateway.OnEach(func(w *gateway.Worker) { w.Drain() })
 		c.logger.Info("draining", "connections", c.plane.open())
 	}
 }

@@ -145,11 +145,15 @@ func (a *Attempt) sendBody() {
 	x := a.x
 	if n := x.held.Len(); n > 0 {
 		x.keepForReplay(n)
-		if err := a.stream.SendData(&x.held, n); err != nil {
+		if err := a.sendHeld(n); err != nil {
 			a.cancel(clientGone)
 			x.refuse(brokenBody)
 			return
 		}
+	}
+	if x.socket != nil && x.socket.answered() {
+		a.hangUp(tunnelDrained)
+		return
 	}
 	if x.bodyEnded {
 		a.sentEnd = true
@@ -169,6 +173,14 @@ func (a *Attempt) sendBody() {
 	case stepTunnel:
 		x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(x.Route.BetweenBytes))
 	}
+}
+
+func (a *Attempt) sendHeld(n int) error {
+	if s := a.x.socket; s != nil {
+		s.toUpstream(&a.x.held, n)
+		return nil
+	}
+	return a.stream.SendData(&a.x.held, n)
 }
 
 // brokenBody cannot come from a codec of ours, which counts the body's bytes itself.
@@ -223,6 +235,7 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 		a.complete()
 	case h.Status == 101:
 		a.tunnel()
+		x.openSocket()
 	default:
 		x.w.engine.Loop.Arm(&a.timer, a.headAt.Add(x.Route.BetweenBytes))
 	}
@@ -254,11 +267,11 @@ func (a *Attempt) stuck() bool {
 	return !a.x.client.Paused() || a.written == before
 }
 
-// hangUp ends a tunnel that both sides have forgotten.
-func (a *Attempt) hangUp() {
+// hangUp ends a tunnel that both sides have forgotten, or agreed to end.
+func (a *Attempt) hangUp(f *Failure) {
 	x := a.x
-	x.failure, x.reason = tunnelIdle, tunnelIdle.Reason
-	a.cancel(tunnelIdle)
+	x.failure, x.reason = f, f.Reason
+	a.cancel(f)
 	s := x.client
 	x.client = nil
 	if err := s.SendEnd(nil); err != nil {
@@ -285,6 +298,10 @@ func (a *Attempt) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool)
 	}
 	if end {
 		a.end(nil)
+		return
+	}
+	if x.socket != nil && x.socket.answered() {
+		a.hangUp(tunnelDrained)
 		return
 	}
 	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(x.Route.BetweenBytes))
@@ -368,7 +385,7 @@ func (a *Attempt) Expire(*loop.Timer) {
 			a.x.w.engine.Loop.Arm(&a.timer, a.x.w.now().Add(a.x.Route.BetweenBytes))
 			return
 		}
-		a.hangUp()
+		a.hangUp(tunnelIdle)
 	}
 }
 

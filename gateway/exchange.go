@@ -74,6 +74,7 @@ type Exchange struct {
 	bodyOut  int64
 	answered bool // a final head went to the client
 	tunnel   bool // which was a 101
+	socket   *webSocket
 }
 
 // begin is the story of an exchange, up to the first attempt.
@@ -345,6 +346,10 @@ func (x *Exchange) filterResponse(h *message.Head) {
 // sendData passes a part of the response's body on.
 func (x *Exchange) sendData(src *buf.Chain, n int) error {
 	x.bodyOut += int64(n)
+	if x.socket != nil {
+		x.socket.toClient(src, n)
+		return nil
+	}
 	return x.client.SendData(src, n)
 }
 
@@ -365,6 +370,7 @@ func (x *Exchange) finish() {
 	w := x.w
 	w.engine.Loop.Disarm(&x.timer)
 	x.report()
+	x.closeSocket()
 	x.held.Release(w.engine.Bufs)
 	if x.translator != nil {
 		x.translator.Release(w.engine.Bufs)

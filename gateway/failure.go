@@ -91,6 +91,8 @@ var (
 		Text: "the request's body is larger than the listener allows", Outcome: health.Aborted}
 	tunnelIdle = &Failure{Side: Self, Status: 101, Reason: "tunnel_idle",
 		Text: "nothing came from either end of the tunnel in time", Outcome: health.Aborted}
+	tunnelDrained = &Failure{Side: Self, Status: 101, Reason: "tunnel_drained",
+		Text: "the gateway stopped, and told both ends of the WebSocket", Outcome: health.Aborted}
 	clientGone = &Failure{Side: Client, Status: 499, Reason: "client_gone",
 		Text: "the client closed the connection before it had its answer", Outcome: health.Aborted}
 )
@@ -99,7 +101,7 @@ var (
 var failures = []*Failure{
 	connectFailed, connectTimeout, handshakeFailed, upstreamReset, upstreamClosed, leftAlone, streamReset, lostTogether, badResponse, firstByteTimeout, betweenBytesTimeout,
 	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, noTunnel, retriableStatus,
-	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, deadlineExceeded, bodyTooLarge, tunnelIdle, clientGone,
+	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, deadlineExceeded, bodyTooLarge, tunnelIdle, tunnelDrained, clientGone,
 }
 
 // Answers by configuration, and to OPTIONS *, have reasons too, so that they can be told from those of an upstream.

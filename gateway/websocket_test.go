@@ -130,7 +130,8 @@ type sockets struct {
 		sync.Mutex
 		ends []error // how the clients' directions ended
 	}
-	paths atomic.Pointer[string] // of all requests
+	paths  atomic.Pointer[string]     // of all requests
+	frames func(io.Reader, io.Writer) // what /frames does
 }
 
 func (u *sockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -162,6 +163,8 @@ func (u *sockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
 		u.mu.ends = append(u.mu.ends, err)
 		u.mu.Unlock()
+	case "/frames":
+		u.frames(in, out)
 	case "/closes":
 		io.WriteString(out, "goodbye")
 	case "/question":

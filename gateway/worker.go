@@ -24,6 +24,8 @@ type Worker struct {
 	logHeaders [][]byte
 	snapshot   *Snapshot
 	free       []*Exchange
+	sockets    *webSocket // those open
+	leaving    bool       // the gateway drains
 	scratch    []byte
 	record     log.Record
 	answer     message.Head // an answer of our own under construction
