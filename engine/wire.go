@@ -20,6 +20,8 @@ const (
 	outSparse = 16 << 10
 	// readBudget is how much one connection may read in one turn before the others have theirs.
 	readBudget = 256 << 10
+	// framesBudget is the same where the bytes may be thousands of tiny frames, each with work of its own.
+	framesBudget = 32 << 10
 	// piecesMax is how many chunks leave in one gathering write: more than outHigh can consist of in bodies.
 	piecesMax = 16
 	// keepChunk is how little may be left of a receive before it is moved to a small chunk: a peer that sends half a head
@@ -115,7 +117,11 @@ func (c *wire) Work() {
 		c.user.received()
 		c.shrink()
 	}
-	for budget := readBudget; c.readable && !c.dead && c.user.hungry(); {
+	budget := readBudget
+	if c.mux != nil {
+		budget = framesBudget
+	}
+	for c.readable && !c.dead && c.user.hungry() {
 		if budget <= 0 {
 			c.w.Loop.ReadyLater(&c.sock, loop.Readable)
 			return
@@ -267,6 +273,16 @@ func (c *wire) closeWrite() error {
 		c.farewell()
 	}
 	return c.sock.CloseWrite()
+}
+
+// mute gives up sending, because the peer takes nothing any more: what it has sent is still read, to the end.
+func (c *wire) mute() {
+	c.out.Release(c.w.Bufs)
+	if c.tls != nil {
+		c.tls.sealed.Release(c.w.Bufs)
+	}
+	c.blocked, c.hungUp, c.readable = true, true, true
+	c.resume()
 }
 
 // full tells whoever feeds the connection to pause until flushed.
