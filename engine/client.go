@@ -35,11 +35,13 @@ var (
 
 // ClientOwner is who keeps a connection to an upstream: a pool. All calls come on the connection's loop.
 type ClientOwner interface {
-	// Connected: the connection that was dialled is established, and its TLS, if it has any.
+	// Connected: the connection that was dialled is established, and its TLS, if it has any; on one that is Multiplexed, the
+	// upstream has said how many requests it takes, which may be none for now.
 	Connected(c *ClientConn)
 	// DialFailed: it is not.
 	DialFailed(err error)
-	// Answered: a response is complete, and the connection can take another request.
+	// Answered: a response is complete, and the connection can take another request; or the upstream takes more of them than
+	// it did.
 	Answered(c *ClientConn)
 	// Gone: the connection is closed; err is nil if nothing went wrong with it. What is open on it fails right after.
 	Gone(c *ClientConn, err error)
@@ -51,8 +53,8 @@ type client interface {
 	loop.Handler
 	loop.Expirer
 	conn() *ClientConn
-	// start is called when the connection has its socket.
-	start()
+	// start is called when the connection has its socket. It tells the owner, at once or before the deadline.
+	start(deadline mono.Time)
 	request(h *message.Head, end bool, r Receiver) (*Stream, error)
 	// usable tells whether the protocol lets a further request begin.
 	usable() bool
@@ -131,11 +133,22 @@ func (c *ClientConn) CloseAfter() {
 	}
 }
 
-// Close closes the connection. Requests open on it fail; the owner is told Gone.
-func (c *ClientConn) Close() { c.side().gone(nil, ErrNeighbour) }
+// Close closes the connection; the owner is told Gone. Requests open on it fail, unless it is Multiplexed: then no further
+// one begins, and it ends with the last of them. They have nothing to do with each other, and some may not be sent twice.
+func (c *ClientConn) Close() {
+	if c.Multiplexed() && c.open > 0 && !c.dead {
+		c.leaving = true
+		return
+	}
+	c.side().gone(nil, ErrNeighbour)
+}
 
 // IdleUntil lets an idle connection close itself at a time.
-func (c *ClientConn) IdleUntil(t mono.Time) { c.w.Loop.Arm(&c.timer, t) }
+func (c *ClientConn) IdleUntil(t mono.Time) {
+	if !c.dead {
+		c.w.Loop.Arm(&c.timer, t)
+	}
+}
 
 // Request begins a request. The connection must be Usable. A nil head begins a connection of bytes only.
 func (c *ClientConn) Request(h *message.Head, end bool, r Receiver) (*Stream, error) {
@@ -164,9 +177,12 @@ func (c *ClientConn) begun(s *Stream) {
 
 func (c *ClientConn) written(s *Stream) int64 { return max(0, c.sent-s.at) }
 
-// IsOurs tells whether a dial failed for want of something of this machine (descriptors, memory, ports), so that no other
-// endpoint would do better.
+// IsOurs tells whether a dial failed for want of something of this machine (descriptors, memory, ports, places for
+// handshakes), so that no other endpoint would do better.
 func IsOurs(err error) bool {
+	if errors.Is(err, errManyHandshakes) {
+		return true
+	}
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, e) {
 			return true

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/yumen-io/yumen/engine/loop"
 	"github.com/yumen-io/yumen/engine/tlsconn"
 	"github.com/yumen-io/yumen/internal/mono"
+	"golang.org/x/sys/unix"
 )
 
 // DialConfig says how connections to an upstream are made. Frozen.
@@ -31,6 +33,7 @@ type dialing struct {
 	cfg   *DialConfig
 	owner ClientOwner
 	addr  netip.AddrPort
+	by    mono.Time // the deadline
 
 	// Loop-owned.
 	sock      loop.Socket
@@ -38,6 +41,7 @@ type dialing struct {
 	tls       *tlsconn.Conn
 	handshake *tlsconn.Handshake // under way; the descriptor is borrowed
 	late      bool               // the deadline has passed
+	heard     loop.Events        // of the socket: the loop does not say it twice
 }
 
 // Dial begins a connection. The owner is told when it stands, or, within the deadline, that it does not. It fails at once
@@ -47,9 +51,10 @@ func (w *Worker) Dial(addr netip.AddrPort, cfg *DialConfig, owner ClientOwner, d
 	if err != nil {
 		return err
 	}
-	d := &dialing{w: w, cfg: cfg, owner: owner, addr: addr}
+	d := &dialing{w: w, cfg: cfg, owner: owner, addr: addr, by: deadline}
 	d.timer.Init(d)
 	if err := w.Loop.Adopt(&d.sock, fd, d); err != nil {
+		unix.Close(fd)
 		return err
 	}
 	w.Loop.Arm(&d.timer, deadline)
@@ -58,6 +63,7 @@ func (w *Worker) Dial(addr netip.AddrPort, cfg *DialConfig, owner ClientOwner, d
 
 // Ready is called by the loop.
 func (d *dialing) Ready(ev loop.Events) {
+	d.heard |= ev & (loop.Readable | loop.Hangup)
 	switch {
 	case d.handshake != nil:
 		d.handshake.Wake()
@@ -87,14 +93,16 @@ func (d *dialing) shake() {
 	}
 }
 
-// errManyHandshakes is a limit of ours.
-var errManyHandshakes = fmt.Errorf("%w: too many handshakes are under way", ErrHandshake)
+// errManyHandshakes is a limit of ours, and says nothing about the upstream.
+var errManyHandshakes = errors.New("too many TLS handshakes are under way")
 
 func (d *dialing) shaken(err error) {
 	d.handshake = nil
 	switch {
 	case d.late:
 		d.fail(ErrConnectTimeout)
+	case errors.Is(err, tlsconn.ErrDisplaced):
+		d.fail(errManyHandshakes)
 	case err != nil:
 		d.fail(fmt.Errorf("%w: %w", ErrHandshake, err))
 	case d.cfg.Protocols&Raw != 0:
@@ -134,11 +142,11 @@ func (d *dialing) stands(proto Protocols) {
 	c.timer.Init(side)
 	if d.tls != nil {
 		c.tls = &tlsLayer{conn: d.tls}
-		d.w.Loop.ReadyLater(&d.sock, loop.Readable) // what came behind the handshake was announced already
+		d.heard |= loop.Readable // the handshake may have more than it needed
 	}
+	d.w.Loop.ReadyLater(&d.sock, d.heard)
 	d.sock.MoveTo(&c.sock, side)
-	side.start()
-	c.owner.Connected(c)
+	side.start(d.by)
 }
 
 // fail gives the connection up.

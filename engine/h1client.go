@@ -25,7 +25,7 @@ type h1Client struct {
 	tunnel      bool          // the upstream switched protocols for the one request there is
 }
 
-func (c *h1Client) start() {}
+func (c *h1Client) start(mono.Time) { c.owner.Connected(&c.ClientConn) }
 
 func (c *h1Client) usable() bool { return c.codec.Reusable() }
 
@@ -313,9 +313,7 @@ func (c *h1Client) unsendable(err error) {
 		c.fail(err)
 		return
 	}
-	c.out.Release(c.w.Bufs)
-	c.blocked, c.hungUp, c.readable = true, true, true
-	c.resume()
+	c.mute()
 }
 
 func (c *h1Client) broken(err error) { c.gone(err, err) }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"slices"
 
 	"github.com/yumen-io/yumen/engine/buf"
@@ -20,25 +19,22 @@ type h2Client struct {
 	head    *message.Head // being received
 	streams map[uint32]*Stream
 	waking  []*Stream // to be handed what they hold, in the next turn
-	asking  []asking
+	stands  bool      // the owner has been told
 
 	refilledAt mono.Time // when budgets of the codec were refilled last
 	// endedNow is the stream whose end is being handed over by wake.
 	endedNow *Stream
 }
 
-// asking is a request for a tunnel that waits for the upstream's SETTINGS: only they tell whether it can be asked for one
-// (RFC 8441 3). The first one on a new connection comes before them.
-type asking struct {
-	s *Stream
-	h *message.Head
-}
-
-func (c *h2Client) start() {
+// start waits for the upstream's SETTINGS before the connection is handed to its owner: only they show that it is HTTP/2 that
+// is spoken, how many requests may begin at once, and whether one can be made a tunnel (RFC 9113 3.4, RFC 8441 3). Requests
+// that begin before would be refused where there are too many, and lost with a connection that turns out to be none.
+func (c *h2Client) start(deadline mono.Time) {
 	c.mux = c
 	c.streams = make(map[uint32]*Stream)
 	c.codec.Start(&c.out, c.w.Bufs)
 	c.flushLater()
+	c.w.Loop.Arm(&c.timer, deadline)
 }
 
 func (c *h2Client) usable() bool { return c.codec.Room() > 0 }
@@ -52,52 +48,23 @@ func (c *h2Client) Ready(ev loop.Events) {
 }
 
 func (c *h2Client) request(h *message.Head, end bool, r Receiver) (*Stream, error) {
-	s := c.w.newLaned(c, 0)
-	s.receiver, s.began = r, c.w.Loop.Now()
-	if tunnels := h.Upgrade.Len > 0; tunnels && !c.codec.Settled() {
-		s.at = math.MaxInt64 // nothing of it is written
-		c.asking = append(c.asking, asking{s, h})
-	} else if err := c.send(s, h, end && !tunnels); err != nil {
-		c.w.freeStream(s)
-		return nil, err
-	}
-	c.begun(s)
-	return s, nil
-}
-
-// send sends a request's head. One that asks for a tunnel has no end: what it would have as a body are the tunnel's bytes.
-func (c *h2Client) send(s *Stream, h *message.Head, end bool) error {
 	if h.Upgrade.Len > 0 {
 		h.RemoveField([]byte("sec-websocket-key")) // HTTP/1's (RFC 8441 5.1)
+		end = false                                // what it would have as a body are the tunnel's bytes
 	}
 	at := c.sent + int64(c.out.Len())
 	id, err := c.codec.Open(&c.out, c.w.Bufs, h, end)
 	switch {
 	case err == h2.ErrSwitch:
-		return ErrNoTunnel
+		return nil, ErrNoTunnel
 	case err != nil:
-		return err
+		return nil, err
 	}
-	s.id, s.at, s.complete = id, at, end
+	s := c.w.newLaned(c, id)
+	s.at, s.receiver, s.complete, s.began = at, r, end, c.w.Loop.Now()
 	c.streams[id] = s
-	return nil
-}
-
-// ask sends the requests that waited for the upstream's SETTINGS.
-func (c *h2Client) ask() {
-	for len(c.asking) > 0 && !c.dead {
-		s, h := c.asking[0].s, c.asking[0].h
-		c.asking = slices.Delete(c.asking, 0, 1)
-		if err := c.send(s, h, false); err != nil {
-			if err != ErrNoTunnel {
-				err = ErrUnprocessed
-			}
-			c.open--
-			s.complete = true // there is nothing to be broken off
-			s.receiver.Failed(s, err)
-			c.settle(s)
-		}
-	}
+	c.begun(s)
+	return s, nil
 }
 
 func (c *h2Client) appendData(s *Stream, src *buf.Chain, n int) error {
@@ -124,15 +91,20 @@ func (c *h2Client) outFull(s *Stream) bool {
 func (c *h2Client) pausing(*Stream) {}
 
 func (c *h2Client) resumed(s *Stream) {
-	if s.lane.wants() {
-		c.waking = append(c.waking, s)
-		c.w.Loop.ReadyLater(&c.sock, loop.Readable)
+	if !s.lane.wants() {
+		return
 	}
+	c.waking = append(c.waking, s)
+	if c.dead {
+		c.w.Loop.Post(c.wake)
+		return
+	}
+	c.w.Loop.ReadyLater(&c.sock, loop.Readable)
 }
 
 // wake hands over what streams hold that take more again.
 func (c *h2Client) wake() {
-	for i := 0; i < len(c.waking) && !c.dead; i++ {
+	for i := 0; i < len(c.waking); i++ {
 		s := c.waking[i]
 		c.waking[i] = nil
 		if s == nil { // given up meanwhile
@@ -143,14 +115,14 @@ func (c *h2Client) wake() {
 		n := s.handOver()
 		gone = c.endedNow == s
 		if n > 0 && !c.dead {
-			c.codec.Took(&c.out, c.w.Bufs, id, n)
+			c.codec.TookKept(&c.out, c.w.Bufs, id, n)
 			c.flushLater()
 		}
 		if gone {
 			c.settle(s)
 		}
 	}
-	c.waking = c.waking[:0]
+	c.waking, c.endedNow = c.waking[:0], nil
 }
 
 // lastOf takes a stream off the connection: nothing that its receiver does from now on concerns it.
@@ -162,16 +134,6 @@ func (c *h2Client) lastOf(s *Stream) {
 // abort gives up a request; the connection and the others on it go on.
 func (c *h2Client) abort(s *Stream, _ error) {
 	s.receiver = nil
-	if c.dead {
-		return
-	}
-	if s.id == 0 {
-		c.asking = slices.DeleteFunc(c.asking, func(a asking) bool { return a.s == s })
-		c.open--
-		s.complete = true
-		c.settle(s)
-		return
-	}
 	if c.streams[s.id] != s {
 		return
 	}
@@ -181,14 +143,16 @@ func (c *h2Client) abort(s *Stream, _ error) {
 	c.settle(s)
 }
 
-func (c *h2Client) hungry() bool { return c.unsent() < 2*outHigh }
+// hungry: what may go out of bodies does not count against it, for an upstream's word may be what they wait for.
+func (c *h2Client) hungry() bool { return c.out.Len() < 2*outHigh }
 
 func (c *h2Client) received() {
 	if now := c.w.Loop.Now(); now.Sub(c.refilledAt) >= lookPause {
 		c.refilledAt = now
 		c.codec.Refill()
 	}
-	for !c.dead && c.in.Len() > 0 && c.hungry() {
+	shut := c.stands && c.codec.Room() == 0
+	for !c.dead && c.hungry() { // to the end of events, of which a GOAWAY makes many
 		if c.head == nil {
 			c.head = c.w.Heads.Get()
 		}
@@ -203,9 +167,6 @@ func (c *h2Client) received() {
 		}
 		c.take(ev)
 	}
-	if len(c.asking) > 0 && c.codec.Settled() {
-		c.ask()
-	}
 	if c.dead {
 		return
 	}
@@ -213,6 +174,14 @@ func (c *h2Client) received() {
 		c.freeHead()
 	}
 	c.flushLater()
+	switch {
+	case !c.stands && c.codec.Settled():
+		c.stands = true
+		c.w.Loop.Disarm(&c.timer)
+		c.owner.Connected(&c.ClientConn)
+	case shut && c.codec.Room() > 0:
+		c.owner.Answered(&c.ClientConn)
+	}
 }
 
 func (c *h2Client) take(ev message.Event) {
@@ -254,6 +223,10 @@ func (c *h2Client) take(ev message.Event) {
 	case message.GotTrailers:
 		c.gotEnd(s, &c.head.Fields)
 	case message.GotReset:
+		if s.lane.inEnd { // its answer is complete, and held: what is left of the request is not wanted (RFC 9113 8.1)
+			s.complete = true
+			return
+		}
 		c.forget(s)
 		err := ErrStreamReset
 		if ev.N == h2.RefusedStream {
@@ -267,9 +240,12 @@ func (c *h2Client) take(ev message.Event) {
 func (c *h2Client) gotData(s *Stream, ev message.Event) {
 	l := s.lane
 	if s.paused || l.inbox.Len() > 0 {
+		// Its window is given back when somebody takes it. The connection's is at once: a client that does not read must not
+		// be able to hold up the others.
 		l.inbox.Take(c.w.Bufs, &c.in, ev.N)
 		l.inEnd = ev.End
-		return // its window is given back when somebody takes it
+		c.codec.Kept(&c.out, c.w.Bufs, ev.N)
+		return
 	}
 	if ev.End {
 		c.forget(s)
@@ -301,10 +277,6 @@ func (c *h2Client) gotEnd(s *Stream, trailers *message.Fields) {
 // forget takes a stream off the connection: its answer is complete, or nobody waits for it, and nothing that its receiver
 // does from now on concerns the connection. One whose request is not is broken off: nobody will read the rest.
 func (c *h2Client) forget(s *Stream) {
-	if n := s.lane.inbox.Len(); n > 0 && s.receiver == nil {
-		s.lane.inbox.Release(c.w.Bufs)
-		c.codec.Took(&c.out, c.w.Bufs, s.id, n)
-	}
 	delete(c.streams, s.id)
 	c.open--
 	s.received = true
@@ -356,8 +328,8 @@ func (c *h2Client) flushed() {
 			s.receiver.Drained(s)
 		}
 	}
-	if c.unsent() < outLow {
-		c.resume()
+	if c.hungry() {
+		c.resume() // hungry again, if it was not
 	}
 }
 
@@ -369,9 +341,12 @@ func (c *h2Client) endOfInput() {
 	c.gone(ErrUpstreamClosed, ErrUpstreamClosed)
 }
 
-// Expire is called by the loop: the connection was idle for long enough.
+// Expire is called by the loop: the connection was idle for long enough, or its upstream did not begin to speak in time.
 func (c *h2Client) Expire(*loop.Timer) {
-	if c.open == 0 {
+	switch {
+	case !c.stands:
+		c.gone(ErrConnectTimeout, nil)
+	case c.open == 0:
 		c.codec.GoAway(&c.out, c.w.Bufs, true)
 		c.Flush()
 		c.gone(nil, nil)
@@ -384,15 +359,14 @@ func (c *h2Client) unsendable(err error) {
 		c.fail(err)
 		return
 	}
-	c.out.Release(c.w.Bufs)
-	c.blocked, c.hungUp, c.readable = true, true, true
-	c.resume()
+	c.mute()
 }
 
 func (c *h2Client) broken(err error) { c.gone(err, err) }
 
 // gone closes the connection and tells the owner err. One of the requests on it fails with failed, the others as lost with
-// it: one broken connection is one failure, however many shared it.
+// it: one broken connection is one failure, however many shared it. Those whose answers are complete, and held because
+// their clients are slow, do not fail: they are handed over as their clients take more.
 func (c *h2Client) gone(err, failed error) {
 	if c.owner == nil {
 		return
@@ -402,13 +376,28 @@ func (c *h2Client) gone(err, failed error) {
 	c.close()
 	c.freeHead()
 	c.codec.Release(c.w.Bufs)
-	streams, asking := c.streams, c.asking
-	c.streams, c.asking, c.open = nil, nil, 0
-	owner.Gone(&c.ClientConn, err)
-	for _, a := range asking {
-		a.s.receiver.Failed(a.s, ErrUnprocessed)
-		c.w.freeStream(a.s)
+	if !c.stands {
+		if err == nil {
+			err = ErrUpstreamClosed
+		}
+		owner.DialFailed(err)
+		return
 	}
+	streams := c.streams
+	c.streams, c.open = make(map[uint32]*Stream), 0
+	for id, s := range streams {
+		if s.lane.inEnd && s.receiver != nil {
+			s.complete = true
+			c.streams[id] = s
+			c.open++
+			delete(streams, id)
+		}
+	}
+	c.waking = slices.DeleteFunc(c.waking, func(s *Stream) bool { return s == nil || c.streams[s.id] != s })
+	if len(c.waking) > 0 {
+		c.w.Loop.Post(c.wake)
+	}
+	owner.Gone(&c.ClientConn, err)
 	for _, s := range streams {
 		if s.receiver != nil {
 			s.receiver.Failed(s, failed)

@@ -62,10 +62,11 @@ func usual(endpoints ...string) settings {
 
 // running is a gateway with one loop that serves a test.
 type running struct {
-	addr    string
-	gateway *gateway.Gateway
-	group   *upstream.Group
-	metrics *metrics.Registry
+	addr     string
+	gateway  *gateway.Gateway
+	group    *upstream.Group
+	metrics  *metrics.Registry
+	listener *engine.Listener
 }
 
 // start runs a gateway until the test ends.
@@ -105,7 +106,7 @@ func start(tb testing.TB, s settings) *running {
 		Name: "web", Server: &s.server, ConnectionsMax: s.connsMax, Handlers: []engine.Handler{gateway.NewFront(g.Workers[0], &s.listener)},
 	})
 	check(tb, err)
-	r := &running{addr: sockets.Bound().String(), gateway: g, group: group, metrics: reg}
+	r := &running{addr: sockets.Bound().String(), gateway: g, group: group, metrics: reg, listener: listener}
 	tb.Cleanup(func() {
 		listener.Close()
 		group.Close()
@@ -180,6 +181,9 @@ func (r *running) left(tb testing.TB) string {
 	r.gateway.OnEach(func(w *gateway.Worker) { open, held = open+w.Engine().Open(), held+w.Engine().Bufs.InUse() })
 	if open != 0 || held != 0 {
 		return fmt.Sprintf("%d connections are open and %d bytes of buffers held", open, held)
+	}
+	if n := r.listener.Open(); n != 0 {
+		return fmt.Sprintf("%d connections are counted as open", n)
 	}
 	for addr, l := range r.group.Loads() {
 		if l.InFlight != 0 || l.Waiting != 0 {

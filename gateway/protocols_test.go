@@ -30,6 +30,9 @@ type speech struct {
 	two    bool
 }
 
+// noCertificate is for those who need none.
+var noCertificate tls.Certificate
+
 var speeches = []speech{{"http1", false, false}, {"h2c", false, true}, {"https", true, false}, {"h2", true, true}}
 
 // certificate makes a certificate for localhost that its own pool trusts.

@@ -14,6 +14,17 @@ func (c *conn) Took(out *buf.Chain, p *buf.Pool, stream uint32, n int) {
 	c.give(out, p, n)
 }
 
+// Kept is for bytes of GotData that are taken off the connection and held for a while, which must not hold up other streams:
+// the connection's window is given back now. What is kept for a stream, its own window bounds until TookKept.
+func (c *conn) Kept(out *buf.Chain, p *buf.Pool, n int) { c.give(out, p, n) }
+
+// TookKept tells that n bytes that were Kept have been consumed.
+func (c *conn) TookKept(out *buf.Chain, p *buf.Pool, stream uint32, n int) {
+	if s := c.streams.get(stream); s != nil {
+		c.giveStream(out, p, s, n)
+	}
+}
+
 // give opens the connection's window.
 func (c *conn) give(out *buf.Chain, p *buf.Pool, n int) {
 	c.owed += int32(n)

@@ -8,7 +8,7 @@ func (e *Endpoint) roomy(once bool) *engine.ClientConn {
 	var best *engine.ClientConn
 	for i := 0; i < len(e.shared); i++ {
 		c := e.shared[i]
-		if !c.Usable() || c.Open() >= e.sharers() || best != nil && c.Open() >= best.Open() {
+		if !c.Multiplexed() || !e.takes(c) || best != nil && c.Open() >= best.Open() {
 			continue
 		}
 		if once && c.Open() == 0 && !c.Fresh() {
@@ -22,4 +22,14 @@ func (e *Endpoint) roomy(once bool) *engine.ClientConn {
 		e.cluster.counters.ConnReused()
 	}
 	return best
+}
+
+// shut returns how many multiplexed connections wait for their upstream to take requests again. Others would fare no better.
+func (e *Endpoint) shut() (n int) {
+	for _, c := range e.shared {
+		if c.Multiplexed() && c.Open() == 0 && c.Room() == 0 {
+			n++
+		}
+	}
+	return n
 }

@@ -26,7 +26,7 @@ func (e *Endpoint) joinable() *engine.ClientConn {
 	var best *engine.ClientConn
 	now := e.cluster.w.Loop.Now()
 	for _, c := range e.shared {
-		if c.Usable() && !c.Held() && c.Open() < e.pool().Pipeline && (best == nil || c.Open() < best.Open()) &&
+		if !c.Multiplexed() && e.takes(c) && !c.Held() && (best == nil || c.Open() < best.Open()) &&
 			(c.Open() == 0 || now.Sub(c.OldestSince()) <= slowFactor*e.pace+slowGrace) {
 			best = c
 		}
@@ -64,18 +64,20 @@ func (e *Endpoint) leaveShared(c *engine.ClientConn) {
 // offerShared lets as many join as wait and may. When it is the turn of one that shares with nobody, the others wait
 // until the connection has run empty for it, or there is another.
 func (e *Endpoint) offerShared(c *engine.ClientConn) {
-	for t := e.queue.first; t != nil && t.piped && c.Usable() && c.Open() < e.sharers(); t = e.queue.first {
+	for t := e.queue.first; t != nil && (t.piped || c.Multiplexed()) && e.takes(c); t = e.queue.first {
 		e.queue.remove(t)
 		t.waiter.ConnReady(c)
 	}
-	if c.Usable() && c.Open() == 0 {
-		if t := e.queue.first; t != nil {
-			e.leaveShared(c)
-			e.queue.remove(t)
-			t.waiter.ConnReady(c)
-		} else {
-			c.IdleUntil(e.idleDeadline())
-		}
+	switch t := e.queue.first; {
+	case c.Open() > 0:
+	case t != nil && !c.Multiplexed() && c.Usable():
+		e.leaveShared(c)
+		e.queue.remove(t)
+		t.waiter.ConnReady(c)
+	case t == nil && e.removed:
+		c.CloseAfter()
+	default:
+		c.IdleUntil(e.idleDeadline())
 	}
 	e.dialForQueue()
 }

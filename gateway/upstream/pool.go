@@ -33,16 +33,21 @@ type PoolConfig struct {
 // streamsDefault is what RFC 9113 6.5.2 asks servers to allow at least.
 const streamsDefault = 100
 
-// sharers is how many requests a connection may carry at once.
-func (e *Endpoint) sharers() int {
-	p := e.pool()
-	if !e.multiplexed {
+// sharers is how many requests a connection may carry at once, if it is multiplexed or if it is not.
+func (p *PoolConfig) sharers(multiplexed bool) int {
+	switch {
+	case !multiplexed:
 		return max(1, p.Pipeline)
-	}
-	if p.Streams == 0 {
+	case p.Streams == 0:
 		return streamsDefault
 	}
 	return p.Streams
+}
+
+// takes tells whether a further request may begin on a connection that is shared.
+func (e *Endpoint) takes(c *engine.ClientConn) bool {
+	p := e.pool()
+	return c.Usable() && c.Open() < p.sharers(c.Multiplexed()) && (p.ServedMax <= 0 || c.Served() < p.ServedMax)
 }
 
 // Waiter is who asked for a connection. Calls come on the loop, later than the asking.
@@ -58,7 +63,7 @@ type Ticket struct {
 	waiter     Waiter
 	endpoint   *Endpoint
 	next, prev *Ticket
-	piped      bool // may share a connection
+	piped      bool // may share a connection that is not multiplexed
 	once       bool // not on a connection that may be dead
 	fresh      bool // not on a connection older than the wait
 	since      mono.Time
@@ -81,7 +86,7 @@ func (t *Ticket) Leave() {
 type queue struct {
 	first, last *Ticket
 	n           int
-	piped       int // of them, those that may share a connection
+	piped       int // of them, those that may share any connection
 }
 
 func (q *queue) add(t *Ticket, e *Endpoint) {
@@ -118,7 +123,7 @@ func (q *queue) remove(t *Ticket) {
 
 // Request says what a connection is wanted for.
 type Request struct {
-	// Pipelined: the request may share a connection with others: it is safe and has no body.
+	// Pipelined: the request may share any connection with others: it is safe and has no body.
 	Pipelined bool
 	// Once: the request must not be sent twice, so an idle connection is asked whether it still lives.
 	Once bool
@@ -128,11 +133,10 @@ type Request struct {
 
 // Acquire returns a connection for one request, to begin at once; or nil, and then the ticket's waiter is told later.
 func (e *Endpoint) Acquire(t *Ticket, r Request) (*engine.ClientConn, error) {
+	if c := e.roomy(r.Once || r.Fresh); c != nil {
+		return c, nil
+	}
 	switch {
-	case e.multiplexed:
-		if c := e.roomy(r.Once); c != nil {
-			return c, nil
-		}
 	case r.Fresh:
 	case r.Pipelined && e.pool().Pipeline > 1:
 		if c := e.joinable(); c != nil {
@@ -150,7 +154,7 @@ func (e *Endpoint) Acquire(t *Ticket, r Request) (*engine.ClientConn, error) {
 			return c, nil
 		}
 	}
-	t.piped = e.multiplexed || r.Pipelined && !r.Fresh && e.pool().Pipeline > 1
+	t.piped = r.Pipelined && !r.Fresh && e.pool().Pipeline > 1
 	t.once, t.fresh, t.since = r.Once, r.Fresh, e.cluster.w.Loop.Now()
 	return nil, e.enqueue(t)
 }
@@ -175,7 +179,7 @@ func (e *Endpoint) popIdle(once bool) *engine.ClientConn {
 // enqueue puts a ticket at the end of the queue. Those for whom a connection is under way do not count as waiting.
 func (e *Endpoint) enqueue(t *Ticket) error {
 	p := e.pool()
-	if e.queue.n >= p.QueueMax+e.connecting*e.sharers() && !e.mayDial() {
+	if e.queue.n >= p.QueueMax+e.connecting*p.sharers(e.multiplexed) && !e.mayDial() {
 		return ErrQueueFull
 	}
 	e.queue.add(t, e)
@@ -207,13 +211,16 @@ func (e *Endpoint) notBegun(err error) {
 }
 
 // wantsConn tells whether the queue can use more connections than are under way: one for each request, or for as many as
-// may share it.
+// may share it. Connections that are to be had once their upstream takes requests again are under way.
 func (e *Endpoint) wantsConn() bool {
-	useful := e.queue.n
-	if n := e.sharers(); n > 1 {
-		useful += (e.queue.piped+n-1)/n - e.queue.piped
+	useful, sharing := e.queue.n, e.queue.piped
+	if e.multiplexed {
+		sharing = e.queue.n
 	}
-	return e.connecting < useful && e.mayDial()
+	if n := e.pool().sharers(e.multiplexed); n > 1 {
+		useful += (sharing+n-1)/n - sharing
+	}
+	return useful > 0 && e.connecting+e.shut() < useful && e.mayDial()
 }
 
 // What a connection is to its endpoint, kept in its OwnerMark.
@@ -244,19 +251,13 @@ func (e *Endpoint) DialFailed(err error) {
 }
 
 // learn notes that the endpoint turned out to speak otherwise than was taken for granted: what it speaks is agreed upon when
-// a connection begins.
+// a connection begins. Those that began before remain what they are.
 func (e *Endpoint) learn(multiplexed bool) {
 	e.multiplexed = multiplexed
-	e.queue.piped = 0
-	for t := e.queue.first; t != nil; t = t.next {
-		if t.piped = multiplexed; multiplexed {
-			e.queue.piped++
-		}
-	}
 	e.dialForQueue()
 }
 
-// Answered is called by the engine: a response is complete.
+// Answered is called by the engine: a response is complete, or the upstream takes more requests than it did.
 func (e *Endpoint) Answered(c *engine.ClientConn) {
 	p := e.pool()
 	if c.OwnerMark == markShared && !c.Multiplexed() {
@@ -346,8 +347,8 @@ func (e *Endpoint) dropIdle(c *engine.ClientConn) {
 func (e *Endpoint) failOne(err error) {
 	t := e.queue.first
 	n := 1
-	if t != nil && t.piped {
-		n = e.sharers()
+	if t != nil && (t.piped || e.multiplexed) {
+		n = e.pool().sharers(e.multiplexed)
 	}
 	e.failWaiting(n, err)
 	e.dialForQueue()
