@@ -105,7 +105,9 @@ func (s speech) listen(t *testing.T, c *engine.ServerConfig, cert tls.Certificat
 func (s speech) client(t *testing.T, addr string, pool *x509.CertPool) (*http.Client, string) {
 	t.Helper()
 	tr := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }}
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}}
 	tr.Protocols.SetHTTP1(!s.two)
 	tr.Protocols.SetHTTP2(s.two && s.secure)
 	tr.Protocols.SetUnencryptedHTTP2(s.two && !s.secure)

@@ -318,7 +318,9 @@ func TestAnswersBrokenOffWhileTheyAreHeldLeaveTheConnectionItsWindow(t *testing.
 	t.Parallel()
 	data := make([]byte, 16<<10)
 	sent := make(chan struct{}, 100)
+	var conns atomic.Int64
 	s := many(serveFrames(t, func(f *frames) {
+		conns.Add(1)
 		check(t, f.WriteSettings())
 		echoes(f, func(id uint32) {
 			_ = f.head(id, false, ":status: 200")
@@ -341,6 +343,9 @@ func TestAnswersBrokenOffWhileTheyAreHeldLeaveTheConnectionItsWindow(t *testing.
 		c.Close()
 	}
 	r.nothingHeld(t)
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
 }
 
 // A complete answer is complete, whatever becomes of its stream or of the connection before a slow client has taken it.
