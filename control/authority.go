@@ -148,16 +148,6 @@ func (c *Controller) showCertificates() {
 	}
 }
 
-// AuthorityStatuses returns how it stands with each certificate that an authority gives.
-func (c *Controller) AuthorityStatuses() (list []acme.Status) {
-	c.do(func() {
-		if c.authority != nil {
-			list = c.authority.manager.Statuses()
-		}
-	})
-	return list
-}
-
 // challenges are the answers by which an authority sees that names lead to this gateway. They are set from an authority's
 // goroutine, and survive a change of listeners.
 type challenges struct {

@@ -34,7 +34,7 @@ func (c *Controller) prepareClusters(ctx context.Context, w *work) error {
 	var fresh []*cluster
 	for i, plan := range w.plan.Clusters {
 		old := c.cluster(plan.Name)
-		if old != nil && old.plan.Fingerprint == plan.Fingerprint {
+		if old != nil && old.plan.Fingerprint == plan.Fingerprint && c.secretsOf(plan.Name) == w.secrets.clusters[i] {
 			w.clusters = append(w.clusters, &cluster{plan, old.group, old.names})
 			continue
 		}

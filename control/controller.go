@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/yumen-io/yumen/control/certs"
 	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/file"
 	"github.com/yumen-io/yumen/control/revision"
@@ -100,7 +101,7 @@ type Controller struct {
 	current   revision.Revision
 	plan      *compile.Plan
 	secrets   *secrets
-	authority *authority // nil: there is none
+	authority *authority                         // nil: there is none
 	tickets   map[time.Duration]*tlsconn.Tickets // by how often their keys change
 	listeners []*listener
 	clusters  []*cluster
@@ -119,6 +120,8 @@ type Controller struct {
 
 	// interrupt is asked before each step of a change: a test's way to let it fail there.
 	interrupt func(step string) error
+	// clock is that of certificates' files: the zero Clock but in tests, which do not wait for minutes.
+	clock certs.Clock
 }
 
 // New returns a controller that runs nothing yet. Stop must be called in the end, whatever became of Start.

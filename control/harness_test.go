@@ -95,6 +95,12 @@ type gw struct {
 // start starts a gateway with two loops on a document.
 func start(t *testing.T, document string, options Options) *gw {
 	t.Helper()
+	return startWith(t, document, options, func(*Controller) {})
+}
+
+// startWith lets something be done to the controller before it starts.
+func startWith(t *testing.T, document string, options Options, prepare func(*Controller)) *gw {
+	t.Helper()
 	g := &gw{t: t, log: &lines{}}
 	options.Logger = slog.New(slog.NewTextHandler(g.log, nil))
 	if options.Loops == 0 {
@@ -108,6 +114,7 @@ func start(t *testing.T, document string, options Options) *gw {
 		t.Fatal(err)
 	}
 	g.Controller = c
+	prepare(c)
 	t.Cleanup(func() {
 		c.Stop()
 		if t.Failed() {

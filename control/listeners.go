@@ -200,7 +200,7 @@ func (s *socket) bequeath() upgrade.Socket {
 }
 
 func (l *listener) status() ListenerStatus {
-	s := ListenerStatus{Name: l.plan.Name, Address: l.plan.Address, Bound: l.socket.bound.String()}
+	s := ListenerStatus{Name: l.plan.Name, Address: l.plan.Address, Bound: l.socket.bound.String(), TLS: l.plan.TLS != nil}
 	served := l.socket.served.Load()
 	if served == nil {
 		s.Why = l.why

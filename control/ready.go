@@ -49,6 +49,7 @@ func (c *Controller) Ready() (bool, []Dependency) {
 		}
 		add("listener "+st.Name, true, st.Accepting, why)
 	}
+	c.troubles(func(name, why string) { add(name, false, false, why) })
 	for _, cl := range s.clusters {
 		st := cl.group.Statuses()
 		n := 0

@@ -4,9 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"os"
+	"slices"
 	"time"
 
 	"github.com/yumen-io/yumen/control/certs"
@@ -25,13 +24,23 @@ type secrets struct {
 	bundles   []string
 	set       certs.Set
 	listeners []*listenerSecrets // by place in the plan; nil: no TLS
-	clusters  []*tls.Config      // likewise
+	clusters  []*clusterSecrets  // likewise
 }
 
 // listenerSecrets is what a listener shows its clients.
 type listenerSecrets struct {
 	store *tlsconn.Store
 	tls   *engine.TLS
+}
+
+// clusterSecrets is what a cluster's endpoints are met with. Connections and sessions belong to it: as long as none of it is
+// another, it is the same.
+type clusterSecrets struct {
+	said config.ClusterTLS // without its place in the document
+	alpn []string
+	pool *x509.CertPool   // nil: the system's
+	cert *tls.Certificate // nil: none
+	tls  *tls.Config
 }
 
 // pair returns the number of a pair of files among those the keeper keeps.
@@ -90,9 +99,13 @@ func (c *Controller) openSecrets(w *work) error {
 	w.secrets = s
 	s.gather(w.plan)
 	if len(s.pairs)+len(s.bundles) > 0 {
+		var before *certs.Keeper
+		if c.secrets != nil {
+			before = c.secrets.keeper
+		}
 		var err error
 		s.keeper, err = certs.Open(certs.Config{
-			Pairs: s.pairs, Bundles: s.bundles, AllowExpired: c.current.Number == 0, Logger: c.logger,
+			Pairs: s.pairs, Bundles: s.bundles, AllowExpired: c.current.Number == 0, Before: before, Logger: c.logger, Clock: c.clock,
 			Changed: func(set certs.Set) { c.mail.post(func() { c.refresh(s, set) }) },
 		})
 		if err != nil {
@@ -106,27 +119,35 @@ func (c *Controller) openSecrets(w *work) error {
 		return err
 	}
 	for _, l := range w.plan.Listeners {
-		ls, err := c.listenerSecrets(s, w.authority, l)
+		ls, err := c.listenerSecrets(s, w.authority, l, new(tlsconn.Store))
 		if err != nil {
 			return fmt.Errorf("listener %q: %w", l.Name, err)
 		}
 		s.listeners = append(s.listeners, ls)
 	}
 	for _, cl := range w.plan.Clusters {
-		cfg, err := s.clusterTLS(cl)
+		cs, err := s.clusterSecrets(cl, c.secretsOf(cl.Name))
 		if err != nil {
 			return fmt.Errorf("cluster %q: %w", cl.Name, err)
 		}
-		s.clusters = append(s.clusters, cfg)
+		s.clusters = append(s.clusters, cs)
 	}
 	return nil
 }
 
-func (c *Controller) listenerSecrets(s *secrets, a *authority, l *compile.ListenerPlan) (*listenerSecrets, error) {
+// secretsOf returns those of a cluster in force; nil if there are none.
+func (c *Controller) secretsOf(name string) *clusterSecrets {
+	if i := slices.IndexFunc(c.clusters, func(cl *cluster) bool { return cl.plan.Name == name }); i >= 0 {
+		return c.secrets.clusters[i]
+	}
+	return nil
+}
+
+func (c *Controller) listenerSecrets(s *secrets, a *authority, l *compile.ListenerPlan, store *tlsconn.Store) (*listenerSecrets, error) {
 	if l.TLS == nil {
 		return nil, nil
 	}
-	ls := &listenerSecrets{store: new(tlsconn.Store)}
+	ls := &listenerSecrets{store: store}
 	ls.store.Set(c.certificatesOf(s, a, l.TLS))
 	o := tlsconn.ServerOptions{Parameters: parameters(l.TLS, l.ALPN), Store: ls.store}
 	if l.TLS.Tickets {
@@ -137,11 +158,7 @@ func (c *Controller) listenerSecrets(s *secrets, a *authority, l *compile.Listen
 		o.Tickets = tickets
 	}
 	if cc := l.TLS.ClientCertificates; cc != nil {
-		roots, err := authorities(cc.CA)
-		if err != nil {
-			return nil, err
-		}
-		o.ClientRoots, o.ClientAuth = roots, tlsconn.ClientAuthRequire
+		o.ClientRoots, o.ClientAuth = s.set.Authorities[s.bundle(cc.CA)], tlsconn.ClientAuthRequire
 		if cc.Mode == config.ClientCertificateOptional {
 			o.ClientAuth = tlsconn.ClientAuthOptional
 		}
@@ -175,20 +192,32 @@ func parameters(said *config.ListenerTLS, alpn []string) tlsconn.Parameters {
 	return p
 }
 
-func (s *secrets) clusterTLS(cl *compile.ClusterPlan) (*tls.Config, error) {
-	said := cl.TLS
-	if said == nil {
+// clusterSecrets returns those of a plan: before, if nothing about it is another.
+func (s *secrets) clusterSecrets(cl *compile.ClusterPlan, before *clusterSecrets) (*clusterSecrets, error) {
+	if cl.TLS == nil {
 		return nil, nil
 	}
+	now := &clusterSecrets{said: *cl.TLS, alpn: cl.ALPN}
+	now.said.Pos = config.Pos{}
+	if said := cl.TLS; said.CA != "" {
+		now.pool = s.set.Pools[s.bundle(said.CA)]
+	}
+	if said := cl.TLS; said.Cert != "" {
+		now.cert = s.set.Certificates[s.pair(certs.Pair{Cert: said.Cert, Key: said.Key, Client: true})]
+	}
+	if before != nil && before.said == now.said && slices.Equal(before.alpn, now.alpn) && before.pool == now.pool && before.cert == now.cert {
+		return before, nil
+	}
+	var err error
+	now.tls, err = now.config()
+	return now, err
+}
+
+func (cs *clusterSecrets) config() (*tls.Config, error) {
+	said := &cs.said
 	o := tlsconn.ClientOptions{
-		Parameters: tlsconn.Parameters{MinVersion: string(said.MinVersion), ALPN: cl.ALPN},
-		ServerName: said.SNI, InsecureSkipVerify: !said.Verify,
-	}
-	if said.CA != "" {
-		o.Roots = s.set.Pools[s.bundle(said.CA)]
-	}
-	if said.Cert != "" {
-		o.Certificate = s.set.Certificates[s.pair(certs.Pair{Cert: said.Cert, Key: said.Key, Client: true})]
+		Parameters: tlsconn.Parameters{MinVersion: string(said.MinVersion), ALPN: cs.alpn},
+		ServerName: said.SNI, InsecureSkipVerify: !said.Verify, Roots: cs.pool, Certificate: cs.cert,
 	}
 	if o.ServerName != "" || o.InsecureSkipVerify {
 		return tlsconn.ClientConfig(o)
@@ -200,26 +229,6 @@ func (s *secrets) clusterTLS(cl *compile.ClusterPlan) (*tls.Config, error) {
 		cfg.ServerName = ""
 	}
 	return cfg, err
-}
-
-// authorities reads the certificates of a bundle that was found in order already.
-func authorities(path string) ([]*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var list []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		list = append(list, cert)
-	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("%s: no certificate in it", path)
-	}
-	return list, nil
 }
 
 // refresh puts certificates into use whose files have changed. Connections stay as they are: what is new is for the next
@@ -238,32 +247,16 @@ func (c *Controller) refresh(s *secrets, set certs.Set) {
 			}
 		}
 	}
-	for i, cl := range c.clusters {
-		if cl.plan.TLS != nil && usesChanged(s, cl.plan.TLS, before) {
-			c.renewCluster(i)
-		}
+	for i := range c.clusters {
+		c.renewCluster(i)
 	}
-	c.logger.Info("certificates were replaced")
-}
-
-func usesChanged(s *secrets, t *config.ClusterTLS, before certs.Set) bool {
-	if t.CA != "" {
-		if i := s.bundle(t.CA); before.Pools[i] != s.set.Pools[i] {
-			return true
-		}
-	}
-	if t.Cert != "" {
-		if i := s.pair(certs.Pair{Cert: t.Cert, Key: t.Key, Client: true}); before.Certificates[i] != s.set.Certificates[i] {
-			return true
-		}
-	}
-	return false
 }
 
 // renewListener has clients judged by other authorities from the next handshake on.
 func (c *Controller) renewListener(i int) {
 	l := c.listeners[i]
-	ls, err := c.listenerSecrets(c.secrets, c.authority, l.plan)
+	// The store stays: an authority's challenges are in it.
+	ls, err := c.listenerSecrets(c.secrets, c.authority, l.plan, c.secrets.listeners[i].store)
 	if err != nil {
 		c.logger.Error("the authorities for client certificates stay what they were", "listener", l.plan.Name, "error", err)
 		return
@@ -274,29 +267,35 @@ func (c *Controller) renewListener(i int) {
 	}
 }
 
-// renewCluster has new connections to a cluster made with other authorities, or another certificate of ours.
+// renewCluster has new connections to a cluster made with other authorities, or another certificate of ours, if they are.
 func (c *Controller) renewCluster(i int) {
-	cl := c.clusters[i]
-	cfg, err := c.secrets.clusterTLS(cl.plan)
+	cl, before := c.clusters[i], c.secrets.clusters[i]
+	now, err := c.secrets.clusterSecrets(cl.plan, before)
+	if now == before && err == nil {
+		return
+	}
 	if err == nil {
-		c.secrets.clusters[i] = cfg
+		c.secrets.clusters[i] = now
 		var change *upstream.Prepared
 		if change, err = cl.group.Prepare(c.specOf(c.secrets, i, cl.plan), nil, nil); err == nil {
 			change.Commit()
 			for loop, w := range c.plane.engines {
 				w.Loop.Post(func() { change.Apply(loop) })
 			}
+			return
 		}
+		c.secrets.clusters[i] = before
 	}
-	if err != nil {
-		c.logger.Error("the cluster's certificates stay what they were", "cluster", cl.plan.Name, "error", err)
-	}
+	c.logger.Error("the cluster's certificates stay what they were", "cluster", cl.plan.Name, "error", err)
 }
 
 // specOf returns what the data plane needs of a cluster, with what its TLS needs.
 func (c *Controller) specOf(s *secrets, i int, plan *compile.ClusterPlan) *upstream.Spec {
 	spec := plan.Spec(len(c.plane.engines))
-	spec.Dial.TLS, spec.Dial.Handshakes = s.clusters[i], c.plane.handshakes
+	if cs := s.clusters[i]; cs != nil {
+		spec.Dial.TLS = cs.tls
+	}
+	spec.Dial.Handshakes = c.plane.handshakes
 	return spec
 }
 
@@ -349,15 +348,4 @@ func (c *Controller) turn(t *tlsconn.Tickets, period time.Duration) {
 			return
 		}
 	}
-}
-
-// CertificateStatuses returns how it stands with each file of certificates that the configuration in force names.
-func (c *Controller) CertificateStatuses() []certs.Status {
-	var list []certs.Status
-	c.do(func() {
-		if c.secrets != nil && c.secrets.keeper != nil {
-			list = c.secrets.keeper.Statuses()
-		}
-	})
-	return list
 }

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"github.com/yumen-io/yumen/control/acme"
+	"github.com/yumen-io/yumen/control/certs"
 	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/revision"
 )
@@ -11,7 +13,9 @@ type state struct {
 	plan      *compile.Plan
 	listeners []*listener
 	clusters  []*cluster
-	admin     string // where the admin API listens, empty if nowhere
+	keeper    *certs.Keeper // of the certificates' files; nil: none are named
+	authority *acme.Manager // nil: there is none
+	admin     string        // where the admin API listens, empty if nowhere
 }
 
 var nothingYet = &state{}
@@ -27,6 +31,12 @@ func (c *Controller) state() *state {
 // publish shows what is in force now.
 func (c *Controller) publish() {
 	s := &state{revision: c.current, plan: c.plan, listeners: c.listeners, clusters: c.clusters}
+	if c.secrets != nil {
+		s.keeper = c.secrets.keeper
+	}
+	if c.authority != nil {
+		s.authority = c.authority.manager
+	}
 	if c.admin != nil {
 		s.admin = c.admin.bound
 	}

@@ -156,23 +156,31 @@ func words(texts []config.Text) []string {
 
 // ListenerStatus is a listener as an operator sees it.
 type ListenerStatus struct {
-	Name      string `json:"name"`
-	Address   string `json:"address"` // as configured
-	Bound     string `json:"bound"`   // with the port that the kernel picked
-	Accepting bool   `json:"accepting"`
-	Why       string `json:"why,omitempty"` // it does not accept
-	Open      int64  `json:"open"`
-	Accepted  int64  `json:"accepted"`
-	Turned    int64  `json:"turned_away"` // answered 503: a limit on connections was reached
-	Exhausted int64  `json:"exhausted"`   // not accepted for want of descriptors or memory
-	Moved     int64  `json:"moved"`       // handed to a less busy loop
+	Name    string `json:"name"`
+	Address string `json:"address"` // as configured
+	Bound   string `json:"bound"`   // with the port that the kernel picked
+	// Protocols are what is spoken, in the words of the document; TLS is whether it ends here.
+	Protocols []string `json:"protocols"`
+	TLS       bool     `json:"tls"`
+	Accepting bool     `json:"accepting"`
+	Why       string   `json:"why,omitempty"` // it does not accept
+	Open      int64    `json:"open"`
+	Accepted  int64    `json:"accepted"`
+	Turned    int64    `json:"turned_away"` // answered 503: a limit on connections was reached
+	Exhausted int64    `json:"exhausted"`   // not accepted for want of descriptors or memory
+	Moved     int64    `json:"moved"`       // handed to a less busy loop
 }
 
 // Listeners describes every listener in force.
 func (c *Controller) Listeners() []ListenerStatus {
 	list := []ListenerStatus{}
-	for _, l := range c.state().listeners {
-		list = append(list, l.status())
+	s := c.state()
+	for _, l := range s.listeners {
+		st := l.status()
+		for _, p := range s.plan.Document.Listeners[l.index].Protocols {
+			st.Protocols = append(st.Protocols, string(p))
+		}
+		list = append(list, st)
 	}
 	return list
 }

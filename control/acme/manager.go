@@ -62,7 +62,8 @@ const (
 type Status struct {
 	Names       []string
 	State       State
-	NotAfter    time.Time // of the certificate; zero: there is none
+	NotBefore   time.Time
+	NotAfter    time.Time // of the certificate; zero, as NotBefore then is too: there is none
 	NextAttempt time.Time
 	LastError   error // of the last order; nil if it went well
 	Failures    int   // orders in a row that failed
@@ -153,7 +154,7 @@ func (m *Manager) Statuses() []Status {
 func (m *Manager) publish(g *group, state State, err error) {
 	s := Status{Names: g.names, State: state, NextAttempt: g.next, LastError: err, Failures: g.failures}
 	if g.cert != nil {
-		s.NotAfter = g.cert.Leaf.NotAfter
+		s.NotBefore, s.NotAfter = g.cert.Leaf.NotBefore, g.cert.Leaf.NotAfter
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -212,8 +212,8 @@ func (i *item) names() []string {
 
 func (i *item) status() Status {
 	s := Status{
-		Path: i.paths[0], Key: i.key, Bundle: i.bundle, Names: i.names(),
-		NotBefore: i.held.limits.NotBefore, NotAfter: i.held.limits.NotAfter, LastError: i.fault, Since: i.since,
+		Path: i.paths[0], Key: i.key, Bundle: i.bundle, Client: i.client, Names: i.names(),
+		NotBefore: i.held.limits.NotBefore, NotAfter: i.held.limits.NotAfter, LastError: i.fault, Since: i.since, Outside: i.outside != nil,
 	}
 	if s.LastError == nil {
 		s.LastError = i.outside

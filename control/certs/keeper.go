@@ -63,6 +63,7 @@ type Status struct {
 	Path   string // of the certificate or bundle
 	Key    string // path of the key; empty for a bundle
 	Bundle bool
+	Client bool // a pair that is presented to upstreams
 	// Names are the host names and addresses of the certificate in use, its subject if it has none; nil for a bundle.
 	Names []string
 	// NotBefore and NotAfter are those of the certificate in use; of a bundle, those of the authority that expires last.
@@ -71,6 +72,8 @@ type Status struct {
 	// is well. Since is when it began to be so, or to be well.
 	LastError error
 	Since     time.Time
+	// Outside says that what is in use is outside its time.
+	Outside bool
 }
 
 // Keeper keeps the certificates of a fixed set of files fresh. Its methods may be called from any goroutine.
