@@ -41,6 +41,11 @@ func (s *Spec) speaks(other *Spec) bool {
 	return s != nil && s.Dial.Protocols == other.Dial.Protocols && s.Dial.TLS == other.Dial.TLS
 }
 
+// checksAs tells whether endpoints are checked just as they were for other.
+func (s *Spec) checksAs(other *Spec) bool {
+	return other != nil && s.Probe != nil && other.Probe != nil && *s.Probe == *other.Probe && other.speaks(s)
+}
+
 // dialTo returns how connections to a target are made.
 func (s *Spec) dialTo(t Target) *engine.DialConfig {
 	d := s.Dial

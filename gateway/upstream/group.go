@@ -101,7 +101,7 @@ func (p *Prepared) Commit() {
 	g.mu.Lock()
 	g.mu.spec, g.mu.targets, g.mu.endpoints, g.mu.counters = p.spec, p.targets, p.endpoints, p.counters
 	g.mu.Unlock()
-	g.monitor.order(change{cfg: p.spec.Health, probe: p.spec.Probe, targets: p.targets, endpoints: p.endpoints})
+	g.monitor.order(change{spec: p.spec, targets: p.targets, endpoints: p.endpoints})
 }
 
 // Apply carries the change out on a loop. It is called on that loop.

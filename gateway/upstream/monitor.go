@@ -62,13 +62,12 @@ type monitor struct {
 	endpoints []*judged
 	index     map[*judged]int
 	probers   map[*judged]*prober
-	probe     *Probe
+	spec      *Spec // nil before the first change
 }
 
 // change is a new list of endpoints, or a new way to judge them.
 type change struct {
-	cfg       health.Config
-	probe     *Probe
+	spec      *Spec
 	targets   []Target
 	endpoints []*judged
 	drain     *drainOrder
@@ -169,23 +168,23 @@ func (m *monitor) change(c change) {
 		identities[i] = e.identity
 		index[e] = i
 	}
-	judge := health.NewJudge(c.cfg, identities, now)
+	judge := health.NewJudge(c.spec.Health, identities, now)
 	judge.Inherit(m.judge, now)
-	if c.probe == nil {
+	if c.spec.Probe == nil {
 		judge.ForgetChecks(now)
 	}
-	restart := m.probe == nil || c.probe == nil || *m.probe != *c.probe
+	restart := !c.spec.checksAs(m.spec)
 	for e, p := range m.probers {
 		if i, stays := index[e]; !stays || restart || p.name != c.targets[i].Name {
 			p.end()
 			delete(m.probers, e)
 		}
 	}
-	m.judge, m.endpoints, m.index, m.probe = judge, c.endpoints, index, c.probe
-	if m.probe != nil {
+	m.judge, m.endpoints, m.index, m.spec = judge, c.endpoints, index, c.spec
+	if m.spec.Probe != nil {
 		for i, e := range m.endpoints {
 			if m.probers[e] == nil {
-				m.probers[e] = startProber(m, e, m.probe, c.targets[i])
+				m.probers[e] = startProber(m, e, m.spec, c.targets[i])
 			}
 		}
 	}
