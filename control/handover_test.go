@@ -231,3 +231,31 @@ func TestUpgradeThatFailsCarriesOn(t *testing.T) {
 		t.Errorf("after the upgrade: %v", a)
 	}
 }
+
+// An upgrade and a certificate that is replaced between two, under traffic over TLS: no request fails, and the last process
+// shows the last certificate.
+func TestUpgradeUnderTLSTraffic(t *testing.T) {
+	o, s, addr := startOrigin(t, "app"), newSite(t), freeAddr(t)
+	files := s.pair("a", s.issue("a.test"))
+	p := startProcess(t, strings.Replace(secure(o, files), "127.0.0.1:0", addr, 1), 2)
+	tr := startTrafficBy(func() (*conn, error) {
+		c, _, err := dialTLS(addr, s.client("a.test"))
+		return c, err
+	}, 4, false, says("app"))
+	next := s.issue("a.test")
+	for n := range 2 {
+		tr.more(t, 50)
+		old := p.pid()
+		if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "another process serves", func() bool { return p.pid() != old || tr.failures() > 0 })
+		tr.more(t, 50)
+		eventually(t, "the old process ends", func() bool { return gone(old) || tr.failures() > 0 })
+		if n == 0 {
+			s.pair("a", next)
+		}
+	}
+	awaitShown(t, addr, "", next)
+	tr.end(t)
+}

@@ -220,6 +220,7 @@ func want(t *testing.T, got answer, text string) {
 
 // traffic is clients that ask without a pause, half of them on connections they keep.
 type traffic struct {
+	dial    func() (*conn, error)
 	stop    chan struct{}
 	done    sync.WaitGroup
 	answers atomic.Int64
@@ -230,14 +231,19 @@ type traffic struct {
 
 // startTraffic sends to an address. check judges each answer. With untilRefused, a refused connection ends a client in peace.
 func startTraffic(addr string, clients int, untilRefused bool, check func(answer) error) *traffic {
-	tr := &traffic{stop: make(chan struct{})}
+	return startTrafficBy(func() (*conn, error) { return dial(addr) }, clients, untilRefused, check)
+}
+
+// startTrafficBy sends over connections that dial makes.
+func startTrafficBy(dial func() (*conn, error), clients int, untilRefused bool, check func(answer) error) *traffic {
+	tr := &traffic{dial: dial, stop: make(chan struct{})}
 	for i := range clients {
-		tr.done.Go(func() { tr.client(addr, i%2 == 0, untilRefused, check) })
+		tr.done.Go(func() { tr.client(i%2 == 0, untilRefused, check) })
 	}
 	return tr
 }
 
-func (tr *traffic) client(addr string, keep, untilRefused bool, check func(answer) error) {
+func (tr *traffic) client(keep, untilRefused bool, check func(answer) error) {
 	var c *conn
 	defer func() {
 		if c != nil {
@@ -252,7 +258,7 @@ func (tr *traffic) client(addr string, keep, untilRefused bool, check func(answe
 		}
 		var err error
 		if c == nil {
-			if c, err = dial(addr); err != nil {
+			if c, err = tr.dial(); err != nil {
 				c = nil
 				if !untilRefused {
 					tr.fail("dial: %v", err)

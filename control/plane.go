@@ -22,17 +22,18 @@ type plane struct {
 	gateway  *gateway.Gateway
 	registry *metrics.Registry
 	quota    *engine.Quota
-	// handshakes are shared by all loops, and by both sides.
-	handshakes *tlsconn.Handshaker
-	limits     config.Limits // as it was made with
-	metrics    config.Metrics
-	running    sync.WaitGroup // loops
+	// Shared by all loops. Each side has its own, so that a flood of clients does not keep us from our upstreams.
+	handshakes, upstreamHandshakes *tlsconn.Handshaker
+	limits                         config.Limits // as it was made with
+	metrics                        config.Metrics
+	running                        sync.WaitGroup // loops
 }
 
 // newPlane starts the loops. What of the document can be changed later is not looked at here.
 func newPlane(o Options, doc *config.Document) (*plane, error) {
 	handshakes := tlsconn.NewHandshaker(tlsconn.HandshakerConfig{RunningMax: doc.Limits.Handshakes, WaitingMax: doc.Limits.HandshakesWaiting})
-	p := &plane{quota: new(engine.Quota), handshakes: handshakes, limits: doc.Limits, metrics: doc.Telemetry.Metrics}
+	p := &plane{quota: new(engine.Quota), handshakes: handshakes,
+		upstreamHandshakes: tlsconn.NewHandshaker(tlsconn.HandshakerConfig{}), limits: doc.Limits, metrics: doc.Telemetry.Metrics}
 	n := loopCount(o, doc.Limits)
 	// One more than loops, at least: control work must find a processor while every loop is busy. Never fewer than before,
 	// for others in the process may have asked for them.

@@ -41,6 +41,9 @@ type signed struct {
 
 var serials atomic.Int64
 
+// long is longer than any test, also by the quick clock.
+const long = 24 * time.Hour
+
 func newSite(t *testing.T) *site {
 	t.Helper()
 	return &site{t, t.TempDir(), newAuthority(t, "root")}
@@ -132,7 +135,7 @@ func (s *site) pair(name string, c *signed) string {
 // issue makes a usual certificate of the site's authority.
 func (s *site) issue(names ...string) *signed {
 	s.t.Helper()
-	return s.root.issue(s.t, 24*time.Hour, names...)
+	return s.root.issue(s.t, long, names...)
 }
 
 // client is how a client that trusts the site asks for a name.
@@ -168,8 +171,10 @@ func dialTLS(addr string, cfg *tls.Config) (*conn, tls.ConnectionState, error) {
 		raw.Close()
 		return nil, tls.ConnectionState{}, err
 	}
-	return &conn{c, bufio.NewReader(c)}, c.ConnectionState(), nil
+	return connOver(c), c.ConnectionState(), nil
 }
+
+func connOver(c net.Conn) *conn { return &conn{c, bufio.NewReader(c)} }
 
 // mustTLS is a connection that lasts as long as the test.
 func mustTLS(t *testing.T, addr string, cfg *tls.Config) (*conn, tls.ConnectionState) {

@@ -32,6 +32,8 @@ func listenerPlan(l *config.Listener) *ListenerPlan {
 		}),
 		H2: h2.NewLimits(h2.Limits{
 			StreamsMax: l.Limits.Streams,
+			// A head that is allowed must fit as it is sent, too.
+			BlockBytesMax: max(2*int(l.Limits.HeadBytes), 64<<10),
 			Block: block.Limits{
 				ListBytesMax:   int(l.Limits.HeadBytes),
 				TargetBytesMax: int(l.Limits.TargetBytes),

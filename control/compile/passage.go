@@ -7,7 +7,7 @@ import "strings"
 type PassagePlan struct {
 	Listener  string
 	Names     map[string]int
-	Wildcards map[string]int // by what follows the first label: ".example.com"
+	Wildcards map[string]int // by what follows the star: ".example.com"
 	Default   int            // -1: none
 }
 
