@@ -295,7 +295,7 @@ func (c *Controller) specOf(s *secrets, i int, plan *compile.ClusterPlan) *upstr
 	if cs := s.clusters[i]; cs != nil {
 		spec.Dial.TLS = cs.tls
 	}
-	spec.Dial.Handshakes = c.plane.handshakes
+	spec.Dial.Handshakes = c.plane.upstreamHandshakes
 	return spec
 }
 

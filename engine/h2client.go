@@ -231,6 +231,8 @@ func (c *h2Client) take(ev message.Event) {
 		err := ErrStreamReset
 		if ev.N == h2.RefusedStream {
 			err = ErrUnprocessed
+		} else if r := c.codec.Refusal(ev.Stream); r != nil { // its answer broke the rules
+			err = r
 		}
 		s.receiver.Failed(s, err)
 		c.settle(s)

@@ -138,6 +138,9 @@ func (c *h2Server) take(ev message.Event) {
 	case message.GotTrailers:
 		c.gotEnd(s, &c.head.Fields)
 	case message.GotReset:
+		if r := c.codec.Refusal(ev.Stream); r != nil { // it broke the rules of the stream, and was told so
+			c.port.handler.Violated(&c.ServerConn, r)
+		}
 		c.failStream(s, errClientGone)
 	}
 }

@@ -26,8 +26,8 @@ type Gateway struct {
 
 	current    atomic.Pointer[Snapshot]
 	challenges atomic.Pointer[map[string]string]
-	words   *words
-	wall    func() time.Time
+	words      *words
+	wall       func() time.Time
 }
 
 // Config is what a gateway is made of.

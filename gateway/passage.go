@@ -1,7 +1,7 @@
 package gateway
 
 import (
-	"strings"
+	"bytes"
 
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/buf"
@@ -13,7 +13,7 @@ import (
 // listener that leaves TLS alone by the server's name they ask for. Frozen.
 type Passage struct {
 	Names     map[string]*Route // in lower case
-	Wildcards map[string]*Route // by what follows the first label: ".example.com"
+	Wildcards map[string]*Route // by what follows the star: ".example.com"
 	Default   *Route            // nil: others are turned away
 }
 
@@ -22,9 +22,14 @@ func (p *Passage) find(name []byte) *Route {
 	if r := p.Names[string(name)]; r != nil {
 		return r
 	}
-	// One label, as in certificates (RFC 6125 6.4.3) and in the routes of requests.
-	if dot := strings.IndexByte(string(name), '.'); dot > 0 {
-		if r := p.Wildcards[string(name[dot:])]; r != nil {
+	// As in the routes of requests, a wildcard stands for any number of labels, and the longest one wins.
+	for rest := name; len(p.Wildcards) > 0; {
+		dot := bytes.IndexByte(rest[min(1, len(rest)):], '.')
+		if dot < 0 {
+			break
+		}
+		rest = rest[1+dot:]
+		if r := p.Wildcards[string(rest)]; r != nil {
 			return r
 		}
 	}
