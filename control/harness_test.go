@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/yumen-io/yumen/control/acme/acmetest"
 	"go.uber.org/goleak"
 )
 
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	if how, ok := os.LookupEnv(successorEnv); ok {
 		os.Exit(runGateway(how))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(acmetest.Lasting))
 }
 
 // origin is an upstream that says its name and counts its connections.

@@ -9,13 +9,14 @@ import (
 	"testing"
 )
 
+// An authority that has forgotten the account gets a new one, one that was deactivated a new key as well.
 func TestAccountThatIsGone(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		lose func(a *authority, s *stage)
 		said string
 	}{
-		{"forgotten", func(a *authority, _ *stage) { a.reset("0", false) }, "does not know the account"},
+		{"forgotten", func(a *authority, _ *stage) { a.reset(0, false) }, "does not know the account"},
 		{"deactivated", func(_ *authority, s *stage) {
 			client := s.newClient()
 			do(s.t, s.signIn(context.Background(), client))
@@ -31,7 +32,7 @@ func TestAccountThatIsGone(t *testing.T) {
 		}, "was deactivated or revoked"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAuthority(t, "0")
+			a := newAuthority(t, 0)
 			s := newStage(t, a, t.TempDir(), nil).start()
 			s.idle()
 			first := s.one()
@@ -47,9 +48,9 @@ func TestAccountThatIsGone(t *testing.T) {
 }
 
 func TestExternalAccount(t *testing.T) {
-	a := newAuthority(t, "0")
-	a.reset("0", true)
-	do(t, a.pebble.Load().db.AddExternalAccountKeyByID("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"))
+	a := newAuthority(t, 0)
+	a.reset(0, true)
+	do(t, a.AddExternalAccount("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"))
 	s := newStage(t, a, t.TempDir(), nil).start()
 	s.idle()
 	s.want(StateFailing, 1, "asks for an external account")
@@ -60,8 +61,9 @@ func TestExternalAccount(t *testing.T) {
 	s.want(StateReady, 0)
 }
 
+// A new email reaches the authority with the next order.
 func TestNewEmail(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	folder := t.TempDir()
 	s := newStage(t, a, folder, nil).start()
 	s.idle()

@@ -4,155 +4,57 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/letsencrypt/pebble/v2/ca"
-	"github.com/letsencrypt/pebble/v2/db"
-	"github.com/letsencrypt/pebble/v2/va"
-	"github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
+	"github.com/yumen-io/yumen/control/acme/acmetest"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	// Pebble reads these when its parts are made. Its validations would pause, and half its proofs be remembered.
-	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	os.Setenv("PEBBLE_AUTHZREUSE", "0")
-	// A Pebble cannot be stopped; it waits for nothing.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(acmetest.Lasting))
 }
 
-// authority is a Pebble: a real ACME server, which asks the challenges of a real listener, by names that lead to it.
+// authority is an ACME server that asks the challenges of a real listener, by names that lead to it.
 type authority struct {
-	t        *testing.T
-	server   *httptest.Server // the directory, over TLS
-	pebble   atomic.Pointer[pebble]
-	orders   atomic.Int32 // that were opened
-	accounts atomic.Int32 // requests for one
-
-	// before, if set, may answer a request in the authority's place, and says so.
-	before atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
-
+	*acmetest.Authority
+	t    *testing.T
 	site *site
-	dns  string // address of the resolver
-	root *x509.CertPool
-}
-
-// pebble is what stands behind the directory.
-type pebble struct {
-	http.Handler
-	db *db.MemoryStore
 }
 
 // life is how long its certificates are valid.
-const life = 90 * 24 * time.Hour
+const life = acmetest.Life
 
-func newAuthority(t *testing.T, nonceRejects string) *authority {
+func newAuthority(t *testing.T, nonceRejects int) *authority {
 	t.Helper()
-	a := &authority{t: t, site: newSite(t)}
-	a.dns = serveDNS(t)
-	a.server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
-	a.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	a.server.StartTLS()
-	t.Cleanup(a.server.Close)
-	a.reset(nonceRejects, false)
-	return a
+	s := newSite(t)
+	a, err := acmetest.New(s.httpPort, s.tlsPort, nonceRejects)
+	do(t, err)
+	t.Cleanup(a.Close)
+	return &authority{a, t, s}
 }
 
 // reset puts another authority in its place, which knows nobody.
-func (a *authority) reset(nonceRejects string, binding bool) {
+func (a *authority) reset(nonceRejects int, binding bool) {
 	a.t.Helper()
-	a.t.Setenv("PEBBLE_WFE_NONCEREJECT", nonceRejects)
-	quiet := slog.NewLogLogger(slog.DiscardHandler, 0)
-	store := db.NewMemoryStore()
-	profiles := map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}}
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, profiles)
-	validation := va.New(quiet, a.site.httpPort, a.site.tlsPort, false, a.dns, store)
-	front := wfe.New(quiet, store, validation, issuer, []string{"pebble.test"}, false, binding, 0, 0)
-	a.pebble.Store(&pebble{front.Handler(), store})
-	b, _ := pem.Decode(issuer.GetRootCert(0).PEM())
-	root, err := x509.ParseCertificate(b.Bytes)
-	do(a.t, err)
-	a.root = x509.NewCertPool()
-	a.root.AddCert(root)
-}
-
-func (a *authority) serve(w http.ResponseWriter, r *http.Request) {
-	if b := a.before.Load(); b != nil && (*b)(w, r) {
-		return
-	}
-	p := a.pebble.Load()
-	switch r.URL.Path {
-	case "/order-plz":
-		a.orders.Add(1)
-	case "/sign-me-up":
-		a.accounts.Add(1)
-	}
-	if id, ok := strings.CutPrefix(r.URL.Path, "/my-order/"); ok {
-		// Pebble takes the order's lock for reading twice to show it, and so locks up if it issues in between. It is asked
-		// when it is done, which takes it about a millisecond.
-		for p.issuing(id) {
-			runtime.Gosched()
-		}
-	}
-	p.ServeHTTP(w, r)
-}
-
-// issuing tells whether the certificate of an order is being made.
-func (p *pebble) issuing(id string) bool {
-	o := p.db.GetOrderByID(id)
-	if o == nil {
-		return false
-	}
-	o.RLock()
-	defer o.RUnlock()
-	return o.BeganProcessing && o.CertificateObject == nil
+	do(a.t, a.Reset(nonceRejects, binding))
 }
 
 func (a *authority) answerBefore(f func(w http.ResponseWriter, r *http.Request) bool) {
-	a.before.Store(&f)
+	a.Before.Store(&f)
 }
-
-func (a *authority) directory() string { return a.server.URL + "/dir" }
 
 func (a *authority) roots() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(a.server.Certificate())
+	pool.AddCert(a.Certificate())
 	return pool
-}
-
-// serveDNS leads every name to this machine, but for those that begin with "nowhere". Pebble asks over TCP.
-func serveDNS(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	do(t, err)
-	s := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		a := new(dns.Msg)
-		a.SetReply(q)
-		if q.Question[0].Qtype == dns.TypeA && !strings.HasPrefix(q.Question[0].Name, "nowhere") {
-			a.Answer = append(a.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.IPv4(127, 0, 0, 1),
-			})
-		}
-		w.WriteMsg(a)
-	})}
-	ended := make(chan struct{})
-	go func() { s.ActivateAndServe(); close(ended) }()
-	t.Cleanup(func() { l.Close(); <-ended })
-	return l.Addr().String()
 }
 
 // site is what the names lead to: an HTTP and a TLS listener with nothing on them but the answers to challenges.

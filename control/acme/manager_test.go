@@ -13,7 +13,6 @@ import (
 )
 
 // stage is a Manager whose clock the test plays.
-
 type stage struct {
 	t *testing.T
 	*Manager
@@ -48,14 +47,12 @@ func (s *stage) now() time.Time {
 }
 
 // newStage makes a stage that has not begun. The authority's clock is real and cannot be moved; here the time begins with
-
 // it, and then passes as the test says.
-
 func newStage(t *testing.T, a *authority, folder string, change func(*Config)) *stage {
 	s := &stage{t: t, changed: make(chan []*tls.Certificate, 10), waits: make(chan time.Duration), ticks: make(chan time.Time)}
 	s.mu.now = time.Now()
 	s.config = Config{
-		Directory: a.directory(), Roots: a.roots(), Email: "me@site.test", AcceptTerms: true, Folder: folder,
+		Directory: a.Directory(), Roots: a.roots(), Email: "me@site.test", AcceptTerms: true, Folder: folder,
 		Groups: [][]string{{"site.test"}}, Answers: a.site.answers(),
 		Changed: func(list []*tls.Certificate) { s.changed <- list },
 		Logger:  slog.New(slog.NewTextHandler(s, nil)),
@@ -68,7 +65,6 @@ func newStage(t *testing.T, a *authority, folder string, change func(*Config)) *
 }
 
 // make makes the Manager.
-
 func (s *stage) make() *stage {
 	s.t.Helper()
 	var err error
@@ -79,7 +75,6 @@ func (s *stage) make() *stage {
 }
 
 // start starts it as well, and sees to its end.
-
 func (s *stage) start() *stage {
 	s.t.Helper()
 	s.make()
@@ -97,7 +92,6 @@ func (s *stage) after(d time.Duration) <-chan time.Time {
 }
 
 // idle waits until the manager has nothing to do, and returns for how long.
-
 func (s *stage) idle() time.Duration {
 	s.t.Helper()
 	select {
@@ -110,7 +104,6 @@ func (s *stage) idle() time.Duration {
 }
 
 // pass lets time pass for an idle manager.
-
 func (s *stage) pass(d time.Duration) {
 	s.mu.Lock()
 	s.mu.now = s.mu.now.Add(d)
@@ -119,7 +112,6 @@ func (s *stage) pass(d time.Duration) {
 }
 
 // one is the certificate of the only group; it fails the test if there is none.
-
 func (s *stage) one() *x509.Certificate {
 	s.t.Helper()
 	c := s.Certificates()[0]
@@ -130,7 +122,6 @@ func (s *stage) one() *x509.Certificate {
 }
 
 // want holds the state of the first group against what it should be, and its error.
-
 func (s *stage) want(state State, failures int, lastError ...string) {
 	s.t.Helper()
 	st := s.Statuses()[0]
@@ -144,12 +135,8 @@ func (s *stage) want(state State, failures int, lastError ...string) {
 	}
 }
 
-// Nobody but the owner may read what is kept.
-
-// A fifth of all good nonces is refused (RFC 8555, 6.5): requests are repeated, orders are not.
-
 func TestRenewal(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	s := newStage(t, a, t.TempDir(), nil).start()
 	if d := s.idle(); d != lookMax {
 		t.Errorf("waits %v without a look at the clock", d)
@@ -167,8 +154,8 @@ func TestRenewal(t *testing.T) {
 	s.pass(due.Sub(s.now()))
 	s.idle()
 	second := s.one()
-	if second.Equal(first) || a.orders.Load() != 2 || a.accounts.Load() != 1 {
-		t.Errorf("%d orders, %d accounts; the same certificate: %v", a.orders.Load(), a.accounts.Load(), second.Equal(first))
+	if second.Equal(first) || a.Orders.Load() != 2 || a.Accounts.Load() != 1 {
+		t.Errorf("%d orders, %d accounts; the same certificate: %v", a.Orders.Load(), a.Accounts.Load(), second.Equal(first))
 	}
 	if bytes.Equal(first.RawSubjectPublicKeyInfo, second.RawSubjectPublicKeyInfo) {
 		t.Error("the same key")
@@ -181,9 +168,8 @@ func TestRenewal(t *testing.T) {
 }
 
 // A renewal that fails takes nothing away, is put off further and further, and made up for.
-
 func TestRenewalThatFails(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	s := newStage(t, a, t.TempDir(), nil).start()
 	s.idle()
 	first := s.one()
@@ -204,7 +190,7 @@ func TestRenewalThatFails(t *testing.T) {
 			s.pass(want)
 		}
 	}
-	a.before.Store(nil)
+	a.Before.Store(nil)
 	s.pass(time.Hour)
 	s.idle()
 	s.want(StateReady, 0)
@@ -214,15 +200,14 @@ func TestRenewalThatFails(t *testing.T) {
 }
 
 // A restart while the authority is down serves what is stored.
-
 func TestAuthorityDownAtStart(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	folder := t.TempDir()
 	s := newStage(t, a, folder, nil).start()
 	s.idle()
 	stored := s.one()
 	s.Manager.Stop()
-	a.server.Close()
+	a.CloseDirectory()
 	again := newStage(t, a, folder, func(c *Config) { c.Groups = append(c.Groups, []string{"new.test"}) }).make()
 	if !again.one().Equal(stored) {
 		t.Error("another certificate")
@@ -238,12 +223,9 @@ func TestAuthorityDownAtStart(t *testing.T) {
 	}
 }
 
-// The error says which name failed, how and why; the other name's proof is not mentioned.
-
 // Two processes of one folder, as during an upgrade: one orders, the other takes over what it got.
-
 func TestTwoManagersIssueOnce(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	folder := t.TempDir()
 	inOrder, goOn := make(chan struct{}), make(chan struct{})
 	a.answerBefore(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -265,28 +247,20 @@ func TestTwoManagersIssueOnce(t *testing.T) {
 	second.pass(leasePoll)
 	second.idle()
 	second.want(StateReady, 0)
-	if !first.one().Equal(second.one()) || a.orders.Load() != 1 || a.accounts.Load() != 1 {
-		t.Errorf("%d orders, %d accounts", a.orders.Load(), a.accounts.Load())
+	if !first.one().Equal(second.one()) || a.Orders.Load() != 1 || a.Accounts.Load() != 1 {
+		t.Errorf("%d orders, %d accounts", a.Orders.Load(), a.Accounts.Load())
 	}
 	if all := <-second.changed; !all[0].Leaf.Equal(first.one()) {
 		t.Error("called back with another certificate")
 	}
 	// The renewal, too, is made once.
-	a.before.Store(nil)
+	a.Before.Store(nil)
 	due := first.Statuses()[0].NextAttempt
 	first.pass(due.Sub(first.now()))
 	first.idle()
 	second.pass(due.Sub(second.now()))
 	second.idle()
-	if a.orders.Load() != 2 {
-		t.Errorf("%d orders", a.orders.Load())
+	if a.Orders.Load() != 2 {
+		t.Errorf("%d orders", a.Orders.Load())
 	}
 }
-
-// What a process left behind that died while ordering, or whose clock was wrong.
-
-// An authority that has forgotten the account gets a new one, one that was deactivated a new key as well.
-
-// A new email reaches the authority with the next order.
-
-// Stop ends an order in the middle, removes its answers and gives the lease back.

@@ -18,7 +18,7 @@ import (
 func TestIssue(t *testing.T) {
 	for _, challenge := range []Challenge{HTTP01, TLSALPN01} {
 		t.Run(string(challenge), func(t *testing.T) {
-			a := newAuthority(t, "0")
+			a := newAuthority(t, 0)
 			s := newStage(t, a, t.TempDir(), func(c *Config) {
 				c.Challenge = challenge
 				c.Groups = [][]string{{"Site.test", "www.site.test"}, {"other.test"}}
@@ -36,7 +36,7 @@ func TestIssue(t *testing.T) {
 					between.AddCert(x)
 				}
 				for _, name := range names {
-					if _, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: a.root, Intermediates: between}); err != nil {
+					if _, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: a.Root(), Intermediates: between}); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
 				}
@@ -51,7 +51,7 @@ func TestIssue(t *testing.T) {
 			if n := a.site.left(); n != 0 {
 				t.Errorf("%d answers were not removed", n)
 			}
-			if o, acc := a.orders.Load(), a.accounts.Load(); o != 2 || acc != 1 {
+			if o, acc := a.Orders.Load(), a.Accounts.Load(); o != 2 || acc != 1 {
 				t.Errorf("%d orders, %d accounts", o, acc)
 			}
 			<-s.changed
@@ -65,8 +65,9 @@ func TestIssue(t *testing.T) {
 	}
 }
 
+// A fifth of all good nonces is refused (RFC 8555, 6.5): requests are repeated, orders are not.
 func TestBadNonces(t *testing.T) {
-	a := newAuthority(t, "20")
+	a := newAuthority(t, 20)
 	s := newStage(t, a, t.TempDir(), func(c *Config) { c.Groups = [][]string{{"a.test", "b.test"}, {"c.test"}, {"d.test"}} }).start()
 	s.idle()
 	for _, st := range s.Statuses() {
@@ -80,15 +81,16 @@ func TestBadNonces(t *testing.T) {
 }
 
 func TestDirectoryNobodyVouchesFor(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	s := newStage(t, a, t.TempDir(), func(c *Config) { c.Roots = x509.NewCertPool() }).start()
 	s.idle()
 	s.want(StateFailing, 1, "is signed by nobody trusted here", "name the roots of a private authority")
-	if a.orders.Load()+a.accounts.Load() > 0 {
+	if a.Orders.Load()+a.Accounts.Load() > 0 {
 		t.Error("something was asked of it")
 	}
 }
 
+// The error says which name failed, how and why; the other name's proof is not mentioned.
 func TestChallengeThatFails(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -115,7 +117,7 @@ func TestChallengeThatFails(t *testing.T) {
 		{"no address", TLSALPN01, []string{"nowhere.test"}, nil, []string{"could not verify nowhere.test by tls-alpn-01", "resolve"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAuthority(t, "0")
+			a := newAuthority(t, 0)
 			s := newStage(t, a, t.TempDir(), func(cfg *Config) {
 				cfg.Challenge, cfg.Groups = c.challenge, [][]string{c.names}
 				if c.spoil != nil {
@@ -135,7 +137,7 @@ func TestChallengeThatFails(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	a.answerBefore(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/order-plz" {
 			return false
@@ -154,8 +156,9 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+// Stop ends an order in the middle, removes its answers and gives the lease back.
 func TestStopInAnOrder(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	asked, over := make(chan struct{}, 100), make(chan struct{})
 	defer close(over)
 	a.answerBefore(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -181,7 +184,7 @@ func TestStopInAnOrder(t *testing.T) {
 }
 
 func TestAnswerTooLong(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	a.answerBefore(func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Write([]byte(`{"newOrder":"`))
 		w.Write(bytes.Repeat([]byte("x"), answerBytesMax))
@@ -189,7 +192,7 @@ func TestAnswerTooLong(t *testing.T) {
 	})
 	s := newStage(t, a, t.TempDir(), nil).start()
 	s.idle()
-	s.want(StateFailing, 1, "longer than 1 MB", "is "+a.directory()+" an ACME directory?")
+	s.want(StateFailing, 1, "longer than 1 MB", "is "+a.Directory()+" an ACME directory?")
 }
 
 func TestTokens(t *testing.T) {
@@ -226,7 +229,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 		{"no certificate", "/certZ/", "hello", "certificate chain is empty"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newAuthority(t, "0")
+			a := newAuthority(t, 0)
 			a.answerBefore(func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.HasPrefix(r.URL.Path, c.path) {
 					return false

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
+// Nobody but the owner may read what is kept.
 func TestFilesAreTheOwnersAlone(t *testing.T) {
-	s := newStage(t, newAuthority(t, "0"), filepath.Join(t.TempDir(), "acme"), nil).start()
+	s := newStage(t, newAuthority(t, 0), filepath.Join(t.TempDir(), "acme"), nil).start()
 	s.idle()
 	var names []string
 	do(t, filepath.Walk(s.config.Folder, func(path string, info os.FileInfo, err error) error {
@@ -29,6 +30,7 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 	}
 }
 
+// What a process left behind that died while ordering, or whose clock was wrong.
 func TestLeaseOfTheDead(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	path := filepath.Join(t.TempDir(), "order.lock")
@@ -62,7 +64,7 @@ func TestLeaseOfTheDead(t *testing.T) {
 }
 
 func TestDamagedFiles(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	for _, c := range []struct {
 		file             string
 		text             string
@@ -82,7 +84,7 @@ func TestDamagedFiles(t *testing.T) {
 			s := newStage(t, a, folder, nil).start()
 			s.idle()
 			s.Manager.Stop()
-			orders, accounts := a.orders.Load(), a.accounts.Load()
+			orders, accounts := a.Orders.Load(), a.Accounts.Load()
 			do(t, os.WriteFile(filepath.Join(s.store.path, c.file), []byte(c.text), 0o600))
 			// Due, so that everything is needed.
 			s = newStage(t, a, folder, nil)
@@ -90,7 +92,7 @@ func TestDamagedFiles(t *testing.T) {
 			s.start()
 			s.idle()
 			s.want(StateReady, 0)
-			if o, acc := a.orders.Load()-orders, a.accounts.Load()-accounts; o != c.orders || acc != c.accounts {
+			if o, acc := a.Orders.Load()-orders, a.Accounts.Load()-accounts; o != c.orders || acc != c.accounts {
 				t.Errorf("%d orders, %d accounts, want %d, %d", o, acc, c.orders, c.accounts)
 			}
 			if !strings.Contains(s.said(), c.said) {
@@ -106,7 +108,7 @@ func TestDamagedFiles(t *testing.T) {
 }
 
 func TestFolderThatCannotBeWritten(t *testing.T) {
-	a := newAuthority(t, "0")
+	a := newAuthority(t, 0)
 	folder := t.TempDir()
 	do(t, os.WriteFile(filepath.Join(folder, "file"), nil, 0o600))
 	if _, err := New(newStage(t, a, filepath.Join(folder, "file"), nil).config); err == nil || !strings.Contains(err.Error(), "make the folder for certificates") {
