@@ -104,7 +104,10 @@ func TestCertificateFromAnAuthority(t *testing.T) {
 			}
 			letGo()
 			o.trusted()
-			eventually(t, "the status says so", func() bool { st := g.Certificates()[0]; return st.State == "ready" && st.OK() && !st.NextAttempt.IsZero() })
+			eventually(t, "the status says so", func() bool {
+				st := g.Certificates()[0]
+				return st.State == "ready" && st.OK() && !st.NextAttempt.IsZero()
+			})
 			if _, deps := g.Ready(); strings.Contains(fmt.Sprint(deps), "certificate") {
 				t.Errorf("still said: %v", deps)
 			}

@@ -3,6 +3,9 @@ package control
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,5 +160,42 @@ func TestProtocolsOfClusters(t *testing.T) {
 				t.Errorf("%s: %s, want %s", c.cluster, got, c.want)
 			}
 		}
+	}
+}
+
+// Checks are spoken as the cluster speaks: HTTP over its TLS, and gRPC's health protocol for the service that is named.
+func TestChecksOfUpstreams(t *testing.T) {
+	s := newSite(t)
+	var asked atomic.Pointer[string]
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	health := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		said := fmt.Sprintf("%s %s %q", r.Proto, r.URL.Path, body)
+		asked.Store(&said)
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+		_, _ = w.Write([]byte{0, 0, 0, 0, 2, 8, 1}) // HealthCheckResponse{status: SERVING}
+	})}
+	health.Protocols.SetUnencryptedHTTP2(true)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = health.Serve(l) }()
+	t.Cleanup(func() { health.Close(); <-done })
+	up, _ := startMirror(t, &tls.Config{Certificates: []tls.Certificate{s.issue("up.test").tls()}}, "http1")
+	ca, wrong := s.put("roots.pem", s.root.pem()), s.put("wrong.pem", newAuthority(t, "others").pem())
+	g := start(t, toUpstream(fmt.Sprintf("{endpoints: [%q], protocol: h2c, health: {type: grpc, service: shop.Orders, failures: 1}}", l.Addr())), Options{})
+	state := func() string { return g.Clusters()[0].Endpoints[0].State + g.Clusters()[0].Endpoints[0].LastCheck }
+	if got := state(); got != "healthy" {
+		t.Errorf("gRPC: %s", got)
+	}
+	const want = "HTTP/2.0 /grpc.health.v1.Health/Check \"\\x00\\x00\\x00\\x00\\r\\n\\vshop.Orders\""
+	if said := asked.Load(); said == nil || *said != want {
+		t.Errorf("asked %v, want %s", said, want)
+	}
+	for _, c := range []struct{ ca, want string }{{ca, "healthy"}, {wrong, "failing"}} {
+		g.apply(toUpstream(fmt.Sprintf("{endpoints: [%q], health: {path: /, failures: 1}, tls: {ca: %s, sni: up.test}}", up, c.ca)))
+		eventually(t, "the check is "+c.want, func() bool { return strings.HasPrefix(state(), c.want) })
 	}
 }

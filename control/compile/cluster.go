@@ -148,7 +148,7 @@ func passive(e *config.Eject) health.Passive {
 
 func probe(h *config.Health) *upstream.Probe {
 	p := &upstream.Probe{
-		TCP: h.Type == config.HealthTCP, Path: h.Path, Host: h.Host,
+		TCP: h.Type == config.HealthTCP, GRPC: h.Type == config.HealthGRPC, Service: h.Service, Path: h.Path, Host: h.Host,
 		Interval: h.Interval, Timeout: h.Timeout, Jitter: h.Jitter.Fraction(),
 	}
 	for i, r := range h.Expect { // as many as fit: the parser has the same bound

@@ -67,6 +67,10 @@ func TestHealthChecks(t *testing.T) {
 	if s := oneCluster(t, ", health: tcp").Spec(1); !s.Probe.TCP {
 		t.Errorf("%+v", s.Probe)
 	}
+	if s := oneCluster(t, ", protocol: h2c, health: {type: grpc, service: shop.Orders, host: shop}").Spec(1); !s.Probe.GRPC || s.Probe.TCP ||
+		s.Probe.Service != "shop.Orders" || s.Probe.Host != "shop" {
+		t.Errorf("%+v", s.Probe)
+	}
 	if s := oneCluster(t, "").Spec(1); s.Probe != nil {
 		t.Errorf("%+v", s.Probe)
 	}
