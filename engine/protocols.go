@@ -31,8 +31,12 @@ type TLS struct {
 
 // ProxyProtocol says whose word about the client's address is taken before anything else is read. Frozen.
 type ProxyProtocol struct {
-	From     []netip.Prefix // the peers that may send a header; others may not
-	Required bool           // a trusted peer without one is turned away
+	From []netip.Prefix // the peers that may send a header; of others, it is not taken for one
+	// Required turns a trusted peer without a header away. Otherwise the first bytes decide, and a trusted peer that sends
+	// none is waited for until the time for a head is over, and then turned away too: to go on without would be to take a
+	// balancer for the client because its header was late. So where the server is to speak first, a header must be Required,
+	// or not be expected.
+	Required bool
 }
 
 func (p *ProxyProtocol) trusts(peer netip.Addr) bool {

@@ -20,6 +20,7 @@ import (
 	"github.com/yumen-io/yumen/policy/health"
 	"github.com/yumen-io/yumen/policy/retry"
 	"github.com/yumen-io/yumen/policy/route"
+	"github.com/yumen-io/yumen/telemetry/log"
 	"github.com/yumen-io/yumen/telemetry/metrics"
 )
 
@@ -33,9 +34,18 @@ type settings struct {
 	listener  gateway.Listener
 	endpoints []string
 	dial      engine.DialConfig // how they are spoken to; HTTP/1 by default
+	proxy     int               // version of the PROXY header they get; 0: none
+	access    *log.Access       // nil: none
+	passage   *passage          // nil: the listener is for requests
 
 	connsMax    int // of clients; 0: no bound
 	bufBytesMax int // of the loop's buffers in use; 0: no bound
+}
+
+// passage says which routes, by their place, carry the bytes of a listener that has no requests; -1 for none.
+type passage struct {
+	names, wildcards map[string]int
+	otherwise        int
 }
 
 type routeSettings struct {
@@ -79,7 +89,7 @@ func start(tb testing.TB, s settings) *running {
 	workers := []*engine.Worker{w}
 	reg, err := metrics.New(gateway.Vocabulary(metrics.Config{Loops: 1}))
 	check(tb, err)
-	g := gateway.New(gateway.Config{Engines: workers, Metrics: reg, Wall: time.Now, IDSeed: [8]byte{0xab}})
+	g := gateway.New(gateway.Config{Engines: workers, Metrics: reg, AccessLog: s.access, Wall: time.Now, IDSeed: [8]byte{0xab}})
 
 	limits := h1.NewLimits(h1.Limits{})
 	s.dial.H1, s.dial.H2 = limits, h2.NewLimits(h2.Limits{})
@@ -93,7 +103,7 @@ func start(tb testing.TB, s settings) *running {
 	for i, e := range s.endpoints {
 		targets[i] = upstream.Target{Addr: netip.MustParseAddrPort(e)}
 	}
-	prepared, err := group.Prepare(&upstream.Spec{Name: "app", Dial: s.dial, Pool: s.pool, Balance: s.balance, Health: s.health},
+	prepared, err := group.Prepare(&upstream.Spec{Name: "app", Dial: s.dial, Proxy: s.proxy, Pool: s.pool, Balance: s.balance, Health: s.health},
 		targets, []*metrics.Cluster{view.Cluster(0, 0)})
 	check(tb, err)
 	prepared.Commit()
@@ -133,8 +143,25 @@ func snapshot(tb testing.TB, s settings, view *metrics.View, group *upstream.Gro
 	if table == nil {
 		tb.Fatalf("routes: %v", problems)
 	}
-	return &gateway.Snapshot{Revision: 1, Table: table, Routes: routes, View: view,
+	return &gateway.Snapshot{Revision: 1, Table: table, Routes: routes, View: view, Passages: s.passage.compile(routes),
 		Clusters: []*upstream.Group{group}, Changes: []*upstream.Prepared{prepared}}
+}
+
+func (p *passage) compile(routes []*gateway.Route) map[string]*gateway.Passage {
+	if p == nil {
+		return nil
+	}
+	g := &gateway.Passage{Names: map[string]*gateway.Route{}, Wildcards: map[string]*gateway.Route{}}
+	for name, i := range p.names {
+		g.Names[name] = routes[i]
+	}
+	for name, i := range p.wildcards {
+		g.Wildcards[name] = routes[i]
+	}
+	if p.otherwise >= 0 {
+		g.Default = routes[p.otherwise]
+	}
+	return map[string]*gateway.Passage{"web": g}
 }
 
 func orElse(d time.Duration) time.Duration {

@@ -41,7 +41,7 @@ func (x *Exchange) pass(l *Listener, s *engine.Stream, c *engine.ServerConn, nam
 	x.snapshot, x.listener, x.client, x.peer = x.w.snapshot, l, s, c.Peer()
 	x.snapshot.Hold()
 	x.Request = x.w.engine.Heads.Get()
-	x.Request.Method = x.Request.StoreString("TCP") // for the log
+	x.Request.Method = x.Request.StoreString("TCP") // which is no method that could be sent again
 	x.Request.Authority = x.Request.Store(name)
 	x.path = x.Request.Path
 	x.ClientAddr, x.local = x.peer.Addr().Unmap(), c.Local()

@@ -77,7 +77,10 @@ func (x *Exchange) report() {
 		index = x.Route.Index
 	}
 	took := w.now().Sub(x.began)
-	in, out := x.bodyIn+int64(x.Request.RawLen()), x.bodyOut
+	in, out := x.bodyIn, x.bodyOut
+	if !x.raw { // else its head is of our making
+		in += int64(x.Request.RawLen())
+	}
 	if x.attempt.response != nil {
 		out += int64(x.attempt.response.RawLen())
 	}
@@ -103,6 +106,9 @@ func (x *Exchange) report() {
 	r.Referer, _ = h.Get(message.Referer)
 	for i, name := range w.logHeaders {
 		r.Headers[i], _ = h.Field(name)
+	}
+	if x.raw {
+		r.Protocol = "TCP"
 	}
 	if x.Route != nil {
 		r.Route = x.Route.Name
