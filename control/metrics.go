@@ -28,9 +28,27 @@ func (c *Controller) sources() metrics.Sources {
 				}
 			}
 		},
-		Loop:      c.plane.counts,
-		AccessLog: c.logs.get,
+		Loop:         c.plane.counts,
+		AccessLog:    c.logs.get,
+		Handshakes:   c.plane.countHandshakes,
+		Certificates: c.ends,
 	}
+}
+
+// ends tells when each certificate in use ends.
+func (c *Controller) ends() []metrics.Certificate {
+	var list []metrics.Certificate
+	for _, s := range c.Certificates() {
+		if s.NotAfter.IsZero() {
+			continue // a stand-in, which nobody trusts anyway
+		}
+		m := metrics.Certificate{Path: s.Path, Ends: s.NotAfter}
+		if s.Kind == CertificateACME {
+			m.Name = s.Names[0]
+		}
+		list = append(list, m)
+	}
+	return list
 }
 
 // attempt is how the last change went.

@@ -98,6 +98,18 @@ func (p *plane) counts(i int) metrics.Loop {
 	}
 }
 
+// countHandshakes returns the handshakes of both sides. What is a part of a number is read before it, so that no difference is
+// below zero.
+func (p *plane) countHandshakes() metrics.Handshakes {
+	h := p.handshakes
+	n := metrics.Handshakes{
+		Resumed: h.Resumed(), Displaced: h.Displaced(), Refused: h.Refused(), Challenges: h.Challenges(),
+		Running: h.Running(), Waiting: h.Waiting(),
+	}
+	n.Done, n.Failed = h.Done()-n.Resumed, h.Failed()-n.Displaced
+	return n
+}
+
 // stop ends the loops and closes every connection that is left.
 func (p *plane) stop() {
 	for _, w := range p.engines {

@@ -3,8 +3,10 @@ package control
 import (
 	"crypto/tls"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -330,4 +332,38 @@ func TestDrainOverTLS(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
+}
+
+// Handshakes and the ends of certificates are shown to Prometheus, and a handshake is counted once.
+func TestMetricsOfTLS(t *testing.T) {
+	o, s := startOrigin(t, "app"), newSite(t)
+	cert := s.issue("a.test")
+	g := start(t, secure(o, s.pair("a", cert)), Options{})
+	addr := g.addr("web")
+	cfg := s.client("a.test")
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for range 3 {
+		if got := askTLS(addr, cfg, "/"); got != "200 app" {
+			t.Error(got)
+		}
+	}
+	if got := askTLS(addr, s.client("b.test"), "/"); !strings.HasPrefix(got, "refused") {
+		t.Error(got)
+	}
+	eventually(t, "all of it is shown", func() bool {
+		page := httptest.NewRecorder()
+		g.Metrics().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+		for _, line := range []string{
+			`yumen_tls_handshakes_total{result="done"} 1`, `yumen_tls_handshakes_total{result="resumed"} 2`,
+			`yumen_tls_handshakes_total{result="failed"} 1`, "yumen_tls_handshakes_running 0",
+		} {
+			if !strings.Contains(page.Body.String(), line) {
+				return false
+			}
+		}
+		_, value, _ := strings.Cut(page.Body.String(), fmt.Sprintf("yumen_certificate_not_after_seconds{name=\"\",path=%q} ", s.path("a.pem")))
+		value, _, _ = strings.Cut(value, "\n")
+		n, err := strconv.ParseFloat(value, 64)
+		return err == nil && int64(n) == cert.cert.NotAfter.Unix()
+	})
 }

@@ -15,6 +15,9 @@ const (
 	endpointsDefault = 1000
 )
 
+// certificatesMax is how many certificates are listed one by one: as many as endpoints.
+const certificatesMax = 1000
+
 // wordsMax bounds Outcomes and Verdicts, which are fixed arrays in every cluster's counters. Three times what a
 // gateway tells apart today.
 const wordsMax = 16

@@ -58,6 +58,12 @@ const (
 	famConnsMoved
 	famConnsStarved
 
+	famHandshakes
+	famHandshakesRunning
+	famHandshakesWaiting
+	famCertificateEnds
+	famCertificatesFolded
+
 	famRevision
 	famReloads
 	famLastReload
@@ -144,6 +150,17 @@ var families = [familyCount]family{
 		"Client connections that the loop accepted and handed to one with fewer."},
 	famConnsStarved: {"yumen_loop_connections_starved_total", counterKind, []string{"loop"},
 		"Times a client connection had to wait with its next request because the loop's buffers were at their limit (limits.buffer_bytes)."},
+
+	famHandshakes: {"yumen_tls_handshakes_total", counterKind, []string{"result"},
+		"TLS handshakes that ended, with clients and upstreams: done (in full), resumed (an earlier session), failed, refused (the queue was full), displaced (gave its place to another), challenge (answered an ACME authority). Each is counted once."},
+	famHandshakesRunning: {"yumen_tls_handshakes_running", gaugeKind, nil,
+		"TLS handshakes under way (limits.handshakes)."},
+	famHandshakesWaiting: {"yumen_tls_handshakes_waiting", gaugeKind, nil,
+		"TLS handshakes that wait for their turn (limits.handshakes_waiting)."},
+	famCertificateEnds: {"yumen_certificate_not_after_seconds", gaugeKind, []string{"path", "name"},
+		"Unix time at which a certificate in use ends, by path of its file, or for one had by ACME by its first name. Of a file of authorities, the last of them."},
+	famCertificatesFolded: {"yumen_certificates_folded", gaugeKind, nil,
+		"Certificates not listed in yumen_certificate_not_after_seconds because there are too many; those that end first are."},
 
 	famRevision: {"yumen_config_revision", gaugeKind, nil,
 		"Number of the configuration revision that runs."},

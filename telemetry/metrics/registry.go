@@ -172,6 +172,25 @@ type Loop struct {
 	ConnectionsStarved uint64 // connections that had to wait for memory
 }
 
+// Handshakes are TLS handshakes since the start, each counted once, and now.
+type Handshakes struct {
+	Done       uint64 // in full
+	Resumed    uint64 // went on with an earlier session
+	Failed     uint64
+	Refused    uint64 // found the queue full
+	Displaced  uint64 // gave their place to others
+	Challenges uint64 // answered an ACME authority
+	Running    int
+	Waiting    int
+}
+
+// Certificate is what a scrape shows of a certificate in use. One of Path and Name is given.
+type Certificate struct {
+	Path string // of its file
+	Name string // the first, of one had by ACME
+	Ends time.Time
+}
+
 // Sources are asked on every scrape, on the scraper's goroutine. A nil source shows nothing.
 type Sources struct {
 	// Endpoints yields every endpoint of every live cluster, each once. It may take its owner's lock, not a loop's.
@@ -180,6 +199,10 @@ type Sources struct {
 	Loop func(loop int) Loop
 	// AccessLog returns the access log's numbers.
 	AccessLog func() AccessLog
+	// Handshakes returns the numbers of all handshakes.
+	Handshakes func() Handshakes
+	// Certificates returns every certificate in use, each once.
+	Certificates func() []Certificate
 }
 
 // SetSources replaces what is asked on a scrape; it is called once the parts that answer exist.

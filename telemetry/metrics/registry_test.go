@@ -486,9 +486,10 @@ func TestReferencePage(t *testing.T) {
 		"`go_*`, `process_*` and `promhttp_*` ones.\n\n" +
 		"- A label's values come from fixed lists or from the configuration, never from a client.\n" +
 		fmt.Sprintf("- The first %d routes and the first %d clusters of a configuration have labels of their own; the rest are counted\n"+
-			"  together under `_other`. Requests that no route matched are under `_none`. At most %d endpoints are listed.\n",
-			routesDefault, clustersDefault, endpointsDefault) +
-		"  (`telemetry.metrics` of the configuration can say otherwise for routes and endpoints.)\n" +
+			"  together under `_other`. Requests that no route matched are under `_none`. At most %d endpoints\n"+
+			"  and %d certificates are listed.",
+			routesDefault, clustersDefault, endpointsDefault, certificatesMax) +
+		" (`telemetry.metrics` of the configuration can say otherwise for routes and endpoints.)\n" +
 		"- A route or cluster is shown once it has counted something, and until the last configuration that names it is out of\n" +
 		"  use; it keeps its counts over changes of the configuration.\n" +
 		"- `reason` is the word of the `x-yumen-reason` header and of the access log.\n\n" +
@@ -535,6 +536,9 @@ func TestReferencePage(t *testing.T) {
 		AccessLog: func() AccessLog { return AccessLog{} },
 		Loop:      func(int) Loop { return Loop{} },
 		Endpoints: func(yield func(Endpoint) bool) { yield(Endpoint{"app", "a:1", true}) },
+
+		Handshakes:   func() Handshakes { return Handshakes{} },
+		Certificates: func() []Certificate { return []Certificate{{Path: "site.pem"}} },
 	})
 	w := httptest.NewRecorder()
 	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))

@@ -240,6 +240,40 @@ func (s *scrape) control() {
 	if sources.Endpoints != nil {
 		s.endpoints(sources.Endpoints)
 	}
+	if sources.Handshakes != nil {
+		s.handshakes(sources.Handshakes())
+	}
+	if sources.Certificates != nil {
+		s.certificates(sources.Certificates())
+	}
+}
+
+func (s *scrape) handshakes(h Handshakes) {
+	for _, r := range []struct {
+		result string
+		n      uint64
+	}{
+		{"done", h.Done}, {"resumed", h.Resumed}, {"failed", h.Failed}, {"refused", h.Refused}, {"displaced", h.Displaced}, {"challenge", h.Challenges},
+	} {
+		s.emit(famHandshakes, float64(r.n), r.result)
+	}
+	s.emit(famHandshakesRunning, float64(h.Running))
+	s.emit(famHandshakesWaiting, float64(h.Waiting))
+}
+
+func (s *scrape) certificates(list []Certificate) {
+	slices.SortStableFunc(list, func(a, b Certificate) int { return a.Ends.Compare(b.Ends) })
+	type key struct{ path, name string }
+	listed := make(map[key]bool)
+	for _, c := range list {
+		k := key{validLabel(c.Path), validLabel(c.Name)}
+		if listed[k] || len(listed) >= certificatesMax {
+			continue // named twice, as endpoints may be; the one that ends first is shown
+		}
+		listed[k] = true
+		s.emit(famCertificateEnds, float64(c.Ends.Unix()), k.path, k.name)
+	}
+	s.emit(famCertificatesFolded, float64(len(list)-len(listed)))
 }
 
 func (s *scrape) loop(name string, l Loop) {
