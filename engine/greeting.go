@@ -197,6 +197,8 @@ func (g *greeting) shaken(err error) {
 		g.become(Raw, nil)
 	case g.tls.Protocol() == "h2" && g.config.speaksHTTP2():
 		g.become(HTTP2, nil)
+	case g.config.Protocols == Raw:
+		g.become(Raw, nil)
 	case g.tls.Protocol() == "h2":
 		g.fail(ClosedByHandshake) // what its TLS agrees to is more than the listener speaks
 	case g.config.Protocols&HTTP1 == 0:
