@@ -61,7 +61,11 @@ func (x *Exchange) failWithAllow(found route.Result) {
 // say answers with a sentence and the reason's word.
 func (x *Exchange) say(status int, reason, text string) {
 	x.reason = reason
-	if x.grpc != notGRPC {
+	switch {
+	case x.translator != nil:
+		x.explain(status, reason, text)
+		return
+	case x.grpc:
 		x.sayGRPC(status, reason, text)
 		return
 	}
@@ -132,7 +136,7 @@ func (x *Exchange) send(h *message.Head, body []byte) {
 	}
 	s := x.client
 	x.client = nil
-	x.bodyOut = sendAnswer(x.w.engine.Bufs, s, h, body, x.Request.IsMethod("HEAD"))
+	x.bodyOut = sendAnswer(x.w.engine.Bufs, s, h, body, string(x.clientMethod()) == "HEAD")
 	x.finish()
 }
 

@@ -42,11 +42,12 @@ type Attempt struct {
 	began    mono.Time
 	headAt   mono.Time // when the response's head came
 	step     step
-	loaded   bool // given is to be told the outcome
-	reused   bool // the connection had carried requests before
-	fresh    bool // do not take one of the pool's idle connections
-	holds    bool // the response's head is kept back by the translator
-	sentEnd  bool // the request has been given to the connection in full
+	loaded   bool           // given is to be told the outcome
+	reused   bool           // the connection had carried requests before
+	fresh    bool           // do not take one of the pool's idle connections
+	holds    bool           // the response's head is kept back by the translator
+	verdict  health.Outcome // what the answer says of the endpoint, as far as it came
+	sentEnd  bool           // the request has been given to the connection in full
 
 	written int64 // of a tunnel that the upstream is slow to read: what it had taken when the timer ran out last
 }
@@ -54,7 +55,7 @@ type Attempt struct {
 // start chooses an endpoint and asks for a connection to it.
 func (a *Attempt) start() {
 	x := a.x
-	if x.grpc != notGRPC && !x.passTimeout() {
+	if x.grpc && !x.passTimeout() {
 		x.fail(deadlineExceeded)
 		return
 	}
@@ -68,10 +69,10 @@ func (a *Attempt) start() {
 	}
 	x.tried.Add(e.Addr())
 	a.endpoint, a.given, a.loaded = e, e.Start(), true
-	a.began, a.headAt, a.sentEnd, a.holds = x.w.now(), 0, false, false
+	a.began, a.headAt, a.sentEnd, a.holds, a.verdict = x.w.now(), 0, false, false, health.OK
 	c, err := e.Acquire(&a.ticket, upstream.Request{
 		Pipelined: x.bodyEnded && x.held.Len() == 0 && isSafe(x.Request) && x.Request.Upgrade.Len == 0,
-		Once:      !retry.Idempotent(x.Request.MethodBytes()),
+		Once:      !retry.Idempotent(x.clientMethod()),
 		Fresh:     a.fresh,
 	})
 	switch {
@@ -145,6 +146,7 @@ func (a *Attempt) sendBody() {
 	x := a.x
 	if n := x.held.Len(); n > 0 {
 		x.keepForReplay(n)
+		x.bodyGiven += int64(n)
 		if err := a.sendHeld(n); err != nil {
 			a.cancel(clientGone)
 			x.refuse(brokenBody)
@@ -214,8 +216,11 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 		x.w.engine.Heads.Put(h)
 		return
 	}
-	a.response = h
+	a.response, a.verdict = h, health.OfStatus(h.Status)
 	a.step = stepBody
+	if end {
+		a.judgeCall(&h.Fields)
+	}
 	if x.translator != nil {
 		if !a.headTranslated(h) {
 			return
@@ -318,6 +323,7 @@ func (a *Attempt) ReceiveEnd(_ *engine.Stream, trailers *message.Fields) {
 
 func (a *Attempt) end(trailers *message.Fields) {
 	x := a.x
+	a.judgeCall(trailers)
 	if x.translator != nil {
 		a.endTranslated(trailers)
 		return
@@ -333,7 +339,7 @@ func (a *Attempt) end(trailers *message.Fields) {
 
 // complete: the response has been passed on to its end.
 func (a *Attempt) complete() {
-	a.done(a.outcome())
+	a.done(a.verdict)
 	a.x.finish()
 }
 
@@ -416,6 +422,10 @@ func (a *Attempt) failedAfter(f *Failure, written int64) {
 		a.done(f.Outcome)
 		x.cut(f)
 		return
+	case a.holds: // what came of the answer is in the translator, and cannot be taken out again
+		a.done(f.Outcome)
+		x.fail(f)
+		return
 	case f == neighbourFailed:
 		// Neither this request's failure nor the endpoint's, and safe to be made good: only requests that may be sent twice
 		// have neighbours. So it counts neither as an attempt nor in the budget. It happens once: the next try has a
@@ -493,7 +503,7 @@ func (a *Attempt) decide(f *Failure, h *message.Head, written int64) retry.Verdi
 		Attempt:      x.attempts,
 		Idempotent:   x.repeatable(),
 		RequestBytes: written,
-		BodyBytes:    x.bodyIn - int64(x.held.Len()),
+		BodyBytes:    x.bodyGiven,
 		Replayable:   x.keepsReplay,
 		Failure:      f.Kind,
 		Status:       status,
@@ -515,6 +525,7 @@ func (a *Attempt) next(v retry.Verdict) {
 	}
 	a.fresh = v.Fresh
 	if x.replay.Len() > 0 { // what was sent goes before what is still held
+		x.bodyGiven -= int64(x.replay.Len())
 		rest := x.held
 		x.held = buf.Chain{}
 		x.replay.MoveTo(&x.held)

@@ -36,11 +36,13 @@ type Exchange struct {
 	local      netip.AddrPort // where the client connected to; of a passage of bytes only
 	ClientAddr netip.Addr     // the peer's, or what a trusted peer says of its own client
 	Request    *message.Head
-	path       message.Span // of the request in its normal form, whatever filters make of it
+	method     message.Span // of the request as it came, whatever filters make of it
+	path       message.Span // likewise, in its normal form
+	query      message.Span // likewise
 	began      mono.Time
 	requestID  []byte
 	raw        bool          // a passage of bytes, and no request
-	grpc       grpcKind      // what kind of call the request is, if it is one
+	grpc       bool          // the request is a call
 	patience   time.Duration // how long its client waits for the call; 0: it does not say
 
 	// Routing.
@@ -51,6 +53,7 @@ type Exchange struct {
 
 	// The request's body.
 	bodyIn      int64     // bytes received
+	bodyGiven   int64     // bytes given to attempts that another would have to send again
 	held        buf.Chain // received, not yet given to an attempt
 	replay      buf.Chain // given to an attempt, kept for another
 	keepsReplay bool
@@ -81,7 +84,8 @@ type Exchange struct {
 func (x *Exchange) begin(l *Listener, s *engine.Stream, c *engine.ServerConn, h *message.Head, end bool) {
 	x.snapshot, x.listener, x.client, x.peer, x.Request = x.w.snapshot, l, s, c.Peer(), h
 	x.snapshot.Hold()
-	x.began, x.bodyEnded, x.path = x.w.now(), end, h.Path
+	x.began, x.bodyEnded = x.w.now(), end
+	x.method, x.path, x.query = h.Method, h.Path, h.Query
 	x.w.shard.RequestStarted()
 
 	x.readGRPC()
@@ -122,14 +126,14 @@ func (x *Exchange) translate() {
 	if x.bodyEnded && !x.translateRequest(&x.translated, 0, true) {
 		return
 	}
-	if x.awaitsWhole() {
+	if !x.translator.Whole() {
+		x.proxy()
 		return
 	}
-	if x.translator.Whole() {
+	x.invite()
+	if x.bodyEnded {
 		x.wholeCame()
-		return
 	}
-	x.proxy()
 }
 
 // findRoute chooses the route, or answers that there is none.
@@ -183,14 +187,17 @@ func (x *Exchange) proxy() {
 	}
 	cluster := r.Cluster.On(x.w.index)
 	cluster.Budget().Request(x.w.now())
-	x.keepsReplay = !x.bodyEnded && !x.raw && r.Retry.Retries() && (x.repeatable() || cluster.Multiplexed() || r.Retry.RetriesGRPC())
+	x.keepsReplay = (!x.bodyEnded || x.held.Len() > 0) && !x.raw && r.Retry.Retries() && (x.repeatable() || cluster.Multiplexed() || r.Retry.RetriesGRPC())
 	x.attempt.start()
 }
 
 // repeatable tells whether the request may reach an upstream twice.
 func (x *Exchange) repeatable() bool {
-	return x.Route.NonIdempotent || retry.Idempotent(x.Request.MethodBytes())
+	return x.Route.NonIdempotent || retry.Idempotent(x.clientMethod())
 }
+
+// clientMethod is the method that the client used: it knows what that may do twice.
+func (x *Exchange) clientMethod() []byte { return x.Request.Bytes(x.method) }
 
 // limit is how long the whole exchange may take, by the route's word or by its client's; 0: no bound.
 func (x *Exchange) limit() time.Duration {
@@ -358,7 +365,7 @@ func (x *Exchange) cut(f *Failure) {
 	x.failure, x.reason = f, f.Reason
 	if s := x.client; s != nil {
 		x.client = nil
-		if x.grpc != grpcCall || x.endWithStatus(s, f) != nil {
+		if !x.breakOff(s, f) {
 			s.Abort(f)
 		}
 	}
@@ -390,8 +397,9 @@ func (x *Exchange) reset() {
 	x.snapshot, x.listener, x.client, x.Request, x.Route = nil, nil, nil, nil, nil
 	x.requestID, x.host = x.requestID[:0], x.host[:0]
 	x.match.Fields = nil
-	x.bodyIn, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, false, false, false
-	x.raw, x.grpc, x.patience = false, notGRPC, 0
+	x.method, x.path, x.query = message.Span{}, message.Span{}, message.Span{}
+	x.bodyIn, x.bodyGiven, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, 0, false, false, false
+	x.raw, x.grpc, x.patience = false, false, 0
 	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
 	x.trailers.Reset()
 	x.tried.Reset()

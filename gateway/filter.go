@@ -23,3 +23,19 @@ const (
 	// Answered: the hook has answered, the exchange is over.
 	Answered
 )
+
+// LoopsMax bounds the loops of a gateway: documents can ask for no more.
+const LoopsMax = 1024
+
+// PerLoop is memory of a filter that each loop has for itself: scratch, free lists. The zero value is ready. What On returns is
+// touched on the loop of its exchange only, so nothing is locked.
+type PerLoop[T any] struct{ of [LoopsMax]*T }
+
+// On returns the memory of the exchange's loop, made when it is first asked for.
+func (p *PerLoop[T]) On(x *Exchange) *T {
+	at := &p.of[x.w.index]
+	if *at == nil {
+		*at = new(T)
+	}
+	return *at
+}

@@ -15,15 +15,6 @@ import (
 // the client names is kept, and the upstream told what is left of it; and what goes wrong here is said as a status of the
 // call, not of HTTP.
 
-// grpcKind tells what kind of call a request is.
-type grpcKind uint8
-
-const (
-	notGRPC grpcKind = iota
-	grpcCall
-	grpcWebCall // for a client that can see no trailers; the upstream gets a plain call
-)
-
 // Statuses of gRPC that the gateway speaks of.
 const (
 	grpcOK                = retry.GRPCStatus(0)
@@ -54,15 +45,13 @@ func (x *Exchange) readGRPC() {
 	if !isGRPC(value) {
 		return
 	}
-	x.BecomeCall(false)
+	x.BecomeCall()
 }
 
-// BecomeCall makes the request a call: a filter has turned one of another kind into it. web: its client can see no trailers.
-func (x *Exchange) BecomeCall(web bool) {
-	x.grpc = grpcCall
-	if web {
-		x.grpc = grpcWebCall
-	}
+// BecomeCall makes the request a call: its deadline is kept and passed on, and how it ends is read as calls end. It is also for
+// a filter that has turned a request of another kind into one, whose translator then says failures in the client's words.
+func (x *Exchange) BecomeCall() {
+	x.grpc = true
 	if value, at := x.Request.NextField(grpcTimeoutField, 0); at >= 0 {
 		x.patience = parseTimeout(value)
 	}
@@ -186,11 +175,7 @@ func callStatus(status int, reason string) retry.GRPCStatus {
 // sayGRPC answers a call with a status and a sentence, and nothing else ("Trailers-Only").
 func (x *Exchange) sayGRPC(status int, reason, text string) {
 	h := x.w.newAnswer(200, reason, x.requestID)
-	kind := "application/grpc"
-	if x.grpc == grpcWebCall {
-		kind = "application/grpc-web+proto"
-	}
-	h.AddString("Content-Type", kind)
+	h.AddString("Content-Type", "application/grpc")
 	x.addCallStatus(&h.Fields, callStatus(status, reason), reason, text)
 	x.send(h, nil)
 }
@@ -225,10 +210,10 @@ func appendCallMessage(b []byte, text string) []byte {
 	return b
 }
 
-// callOutcome says what the end of a call says of the endpoint: a server that calls itself unavailable is taken at its word.
-func callOutcome(f *message.Fields) health.Outcome {
-	if grpcStatusOf(f) == grpcUnavailable {
-		return health.OfStatus(503)
+// judgeCall reads the end of a call, in trailers or in a head that is all there is: a server that calls itself unavailable is
+// taken at its word.
+func (a *Attempt) judgeCall(f *message.Fields) {
+	if a.x.grpc && f != nil && a.verdict == health.OK && grpcStatusOf(f) == grpcUnavailable {
+		a.verdict = health.OfStatus(503)
 	}
-	return health.OK
 }

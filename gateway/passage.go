@@ -6,7 +6,6 @@ import (
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/proxyproto"
-	"github.com/yumen-io/yumen/policy/health"
 )
 
 // Passage is where the connections of a listener go that are bytes only: a TCP listener's all to one cluster, those of a
@@ -43,7 +42,7 @@ func (x *Exchange) pass(l *Listener, s *engine.Stream, c *engine.ServerConn, nam
 	x.Request = x.w.engine.Heads.Get()
 	x.Request.Method = x.Request.StoreString("TCP") // which is no method that could be sent again
 	x.Request.Authority = x.Request.Store(name)
-	x.path = x.Request.Path
+	x.method, x.path = x.Request.Method, x.Request.Path
 	x.ClientAddr, x.local = x.peer.Addr().Unmap(), c.Local()
 	x.began, x.raw = x.w.now(), true
 	x.w.shard.RequestStarted()
@@ -95,12 +94,4 @@ func (a *Attempt) introduce(version int) {
 	head.Append(x.w.engine.Bufs, b)
 	// A tunnel takes any number of bytes.
 	_ = a.stream.SendData(&head, head.Len())
-}
-
-// outcome is what a complete answer says of the endpoint.
-func (a *Attempt) outcome() health.Outcome {
-	if a.response == nil { // a passage of bytes: it was judged when it began
-		return health.OK
-	}
-	return health.OfStatus(a.response.Status)
 }

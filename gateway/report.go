@@ -99,8 +99,8 @@ func (x *Exchange) report() {
 		Revision: x.snapshot.Revision, Attempts: x.attempts, Status: x.status,
 		Client: netip.AddrPortFrom(x.ClientAddr, x.peer.Port()), Listener: x.listener.Name, Protocol: protocol(h.Proto),
 		Reason:    x.reason,
-		RequestID: x.requestID, Method: h.MethodBytes(), Host: h.AuthorityBytes(),
-		Path: h.Bytes(x.path), Query: h.QueryBytes(),
+		RequestID: x.requestID, Method: x.clientMethod(), Host: h.AuthorityBytes(),
+		Path: h.Bytes(x.path), Query: h.Bytes(x.query),
 	}
 	r.UserAgent, _ = h.Get(message.UserAgent)
 	r.Referer, _ = h.Get(message.Referer)

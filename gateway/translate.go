@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/policy/health"
+	"github.com/yumen-io/yumen/policy/retry"
 )
 
 // Translator makes of one exchange's request one of another kind, and of its answer one that the client understands: it sees
@@ -25,16 +27,30 @@ type Translator interface {
 	// ResponseEnd ends the answer. The trailers, which may be nil, are those of the upstream; for an answer without a body its
 	// head. It may append to out, and returns the trailers that the client gets.
 	ResponseEnd(trailers *message.Fields, out *buf.Chain, p *buf.Pool) (*message.Fields, *Respond)
+	// Explain says in the client's words what went wrong, as long as nothing of an answer has left.
+	Explain(e Explanation) *Respond
+	// Break says it when something has: it appends to out what ends the answer. false: the client has no words for that, and
+	// its answer is cut.
+	Break(e Explanation, out *buf.Chain, p *buf.Pool) bool
 	// Release gives back what the translator holds.
 	Release(p *buf.Pool)
+}
+
+// Explanation is why the gateway answers in the place of an upstream, or breaks off its answer: in HTTP's words and in gRPC's.
+type Explanation struct {
+	Status int
+	Code   retry.GRPCStatus
+	Reason string // the one word that header, log and metric have too
+	Text   string // a sentence
 }
 
 // Translate sets the exchange's translator. It is for request hooks.
 func (x *Exchange) Translate(t Translator) { x.translator = t }
 
-// awaitsWhole tells that the request must be complete before an upstream is asked.
-func (x *Exchange) awaitsWhole() bool {
-	return x.translator != nil && x.translator.Whole() && !x.bodyEnded
+// Answer answers the request, for a request hook that finds that nothing can be translated.
+func (x *Exchange) Answer(r *Respond) Verdict {
+	x.replyInstead(r)
+	return Answered
 }
 
 // translateRequest translates the next part of the request. It returns false if it was answered.
@@ -45,6 +61,21 @@ func (x *Exchange) translateRequest(src *buf.Chain, n int, end bool) bool {
 		return false
 	}
 	return true
+}
+
+// invite asks for a body that its client sends only when it is asked to: the upstream, which would ask for it else, does not
+// know of the request before it is whole.
+func (x *Exchange) invite() {
+	if !x.Request.Has(message.Expect) {
+		return
+	}
+	x.Request.Remove(message.Expect)
+	if !x.bodyEnded {
+		h := &x.w.answer
+		h.Reset()
+		h.Status = 100
+		x.client.SendInterim(h)
+	}
 }
 
 // wholeCame goes on to the upstream with a request that is complete.
@@ -65,6 +96,32 @@ func (x *Exchange) replyInstead(r *Respond) {
 		h.AddString(f.Name, f.Value)
 	}
 	x.send(h, r.Body)
+}
+
+// explain answers in the translator's words.
+func (x *Exchange) explain(status int, reason, text string) {
+	r := x.translator.Explain(Explanation{status, callStatus(status, reason), reason, text})
+	h := x.w.newAnswer(r.Status, reason, x.requestID)
+	for _, f := range r.Fields {
+		h.AddString(f.Name, f.Value)
+	}
+	x.send(h, r.Body)
+}
+
+// breakOff ends an answer that began and cannot be completed so that its client is told. It returns false if there is no way.
+func (x *Exchange) breakOff(s *engine.Stream, f *Failure) bool {
+	switch t := x.translator; {
+	case t != nil:
+		if !t.Break(Explanation{f.Status, callStatus(f.Status, f.Reason), f.Reason, f.Text}, &x.translated, x.w.engine.Bufs) {
+			return false
+		}
+		n := x.translated.Len()
+		x.bodyOut += int64(n)
+		return s.SendData(&x.translated, n) == nil && s.SendEnd(nil) == nil
+	case x.grpc:
+		return x.endWithStatus(s, f) == nil
+	}
+	return false
 }
 
 // headTranslated passes a head on, unless its translator keeps it until there is more. It returns false if the exchange is
@@ -93,7 +150,10 @@ func (a *Attempt) releaseHead() bool {
 
 // instead answers in the place of the upstream.
 func (a *Attempt) instead(r *Respond) {
-	a.cancel(clientGone)
+	if !a.sendTranslated() { // what was good goes first
+		return
+	}
+	a.giveUp(health.BadResponse)
 	a.x.replyInstead(r)
 }
 
