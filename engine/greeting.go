@@ -27,7 +27,7 @@ type greeting struct {
 	in          buf.Chain
 	peer, local netip.AddrPort
 	step        greetingStep
-	readable    bool
+	heard       loop.Events // the client's end, of which the loop tells once
 	tls         *tlsconn.Conn
 	handshake   *tlsconn.Handshake // under way; the descriptor is borrowed
 	gone        bool               // given up; its handshake ends
@@ -48,6 +48,8 @@ const (
 func (c *ServerConfig) greets() bool {
 	return c.TLS != nil || c.Proxy != nil || c.Protocols == HTTP1|HTTP2 || c.Protocols == RawByName
 }
+
+func (c *ServerConfig) speaksHTTP2() bool { return c.Protocols&HTTP2 != 0 && c.H2 != nil }
 
 // greet begins a greeting.
 func greet(p *port, fd int, peer netip.AddrPort) error {
@@ -71,9 +73,13 @@ func greet(p *port, fd int, peer netip.AddrPort) error {
 
 // Ready is called by the loop.
 func (g *greeting) Ready(ev loop.Events) {
+	g.heard |= ev & loop.Hangup
 	if g.handshake != nil {
 		g.handshake.Wake()
 		return
+	}
+	if ev&(loop.Readable|loop.Hangup) == 0 {
+		return // nor is a handshake begun for a client that says nothing
 	}
 	if g.step == awaitTLS && g.in.Len() == 0 {
 		g.shake() // its first bytes are there, and are read where they are used
@@ -189,8 +195,10 @@ func (g *greeting) shaken(err error) {
 		g.fail(ClosedByHandshake)
 	case g.config.Protocols == Raw:
 		g.become(Raw, nil)
-	case g.tls.Protocol() == "h2":
+	case g.tls.Protocol() == "h2" && g.config.speaksHTTP2():
 		g.become(HTTP2, nil)
+	case g.tls.Protocol() == "h2":
+		g.fail(ClosedByHandshake) // what its TLS agrees to is more than the listener speaks
 	case g.config.Protocols&HTTP1 == 0:
 		// A client without ALPN that means to speak HTTP/2 all the same: not by RFC 9113 3.2, and not to be guessed.
 		g.fail(ClosedByHandshake)
@@ -207,8 +215,10 @@ func (g *greeting) lookPreface() bool {
 	switch {
 	case string(b) != preface[:len(b)]:
 		g.become(HTTP1, nil)
-	case len(b) == len(preface):
+	case len(b) == len(preface) && g.config.speaksHTTP2():
 		g.become(HTTP2, nil)
+	case len(b) == len(preface):
+		g.become(HTTP1, nil) // to which it is no request
 	default:
 		return false
 	}
@@ -231,14 +241,14 @@ func (g *greeting) lookHello() bool {
 // become ends the greeting: the connection speaks proto from now on.
 func (g *greeting) become(proto Protocols, name []byte) {
 	g.over()
-	s := newServer(g.port, g.peer, proto)
+	s := newServer(g.port, g.config, g.peer, proto)
 	c := s.conn()
-	c.config, c.local = g.config, g.local
+	c.local = g.local
 	if g.tls != nil {
 		c.tls = &tlsLayer{conn: g.tls}
 	}
 	g.in.MoveTo(&c.in)
-	g.w.Loop.ReadyLater(&g.sock, loop.Readable) // what came meanwhile was announced already
+	g.w.Loop.ReadyLater(&g.sock, loop.Readable|g.heard) // what came meanwhile was announced already
 	g.sock.MoveTo(&c.sock, s)
 	c.enter(proto, name)
 }

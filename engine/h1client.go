@@ -282,7 +282,10 @@ func (c *h1Client) flushed() {
 	}
 	if c.tunnel && c.unsent() == 0 && c.first.complete {
 		// The client's end of a tunnel goes on to the upstream, which may still have something to say.
-		if err := c.closeWrite(); err != nil {
+		if !c.tookLeave() {
+			return
+		}
+		if err := c.sock.CloseWrite(); err != nil {
 			c.fail(err)
 		}
 		return

@@ -144,7 +144,7 @@ func (c *h2Client) abort(s *Stream, _ error) {
 }
 
 // hungry: what may go out of bodies does not count against it, for an upstream's word may be what they wait for.
-func (c *h2Client) hungry() bool { return c.out.Len() < 2*outHigh }
+func (c *h2Client) hungry() bool { return c.roomy() }
 
 func (c *h2Client) received() {
 	if now := c.w.Loop.Now(); now.Sub(c.refilledAt) >= lookPause {
@@ -325,14 +325,11 @@ func (c *h2Client) flushed() {
 		if !ok {
 			break
 		}
-		if s := c.streams[id]; s != nil && s.wasFull && s.receiver != nil {
-			s.wasFull = false
-			s.receiver.Drained(s)
+		if s := c.streams[id]; s != nil {
+			s.drained()
 		}
 	}
-	if c.hungry() {
-		c.resume() // hungry again, if it was not
-	}
+	c.readOn()
 }
 
 func (c *h2Client) endOfInput() {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/yumen-io/yumen/engine/buf"
@@ -21,7 +22,8 @@ const (
 )
 
 // queuedMax is how much of all answers together may wait for windows that a client keeps shut, before those who feed them
-// are told to pause: a hundred streams must not hold a hundred times what one may.
+// are told to pause: a hundred streams must not hold a hundred times what one may. A stream of which nothing waits goes on
+// all the same, or a few downloads that their client has stopped would stop the others.
 const queuedMax = 256 << 10
 
 // h2Server is a connection from a client that speaks HTTP/2. Loop-owned.
@@ -34,15 +36,16 @@ type h2Server struct {
 	waking   []*Stream          // to be handed what they hold, in the next turn
 	requests int
 	leaving  parting
-	crowded  bool // somebody was told to pause for what the others have queued
-	ending   bool // nothing more is read as HTTP: what is to be sent is sent, and the connection ends
+	leftover []*Stream // those answered, whose last bytes wait for windows or for their turn
+	crowded  bool      // somebody was told to pause for what the others have queued
+	ending   bool      // nothing more is read as HTTP: what is to be sent is sent, and the connection ends
 
 	refilledAt mono.Time // when budgets of the codec were refilled last
 	timerAt    mono.Time // what the timer is set to; 0: it is not
 	quietAt    mono.Time // since when no stream is open
 	partAt     mono.Time // when the first step of leaving was taken
 	blockAt    mono.Time // since when a header block is incomplete; 0: none is
-	seen       int64     // bytes sent, at the last look
+	seen       int64     // bytes that the socket had taken at the last look
 	stalledAt  mono.Time // since when none was taken of those that wait; 0: some were
 }
 
@@ -77,8 +80,8 @@ func (c *h2Server) Ready(ev loop.Events) {
 
 // hungry: everything is read at once, for what the peer says of one stream may let another go on; what a paused stream
 // cannot take is held within the windows. Only a client that takes none of our bytes is not read: it would have us collect
-// answers to its frames.
-func (c *h2Server) hungry() bool { return c.ending || c.unsent() < outHigh }
+// answers to its frames. Bodies alone do not fill so much.
+func (c *h2Server) hungry() bool { return c.ending || c.roomy() }
 
 func (c *h2Server) received() {
 	if now := c.w.Loop.Now(); now.Sub(c.refilledAt) >= lookPause {
@@ -118,9 +121,13 @@ func (c *h2Server) received() {
 }
 
 func (c *h2Server) take(ev message.Event) {
-	if ev.Kind == message.GotHead || ev.Kind == message.GotRefusal {
+	switch ev.Kind {
+	case message.GotHead, message.GotRefusal:
+		c.blockAt = 0
 		c.open(ev)
 		return
+	case message.GotTrailers:
+		c.blockAt = 0
 	}
 	s := c.streams[ev.Stream]
 	if s == nil { // given up by us, or the connection's
@@ -301,7 +308,9 @@ func (c *h2Server) answered(s *Stream) {
 	c.emptyInbox(s)
 	if c.codec.Queued(s.id) == 0 {
 		c.closed(s)
+		return
 	}
+	c.leftover = append(c.leftover, s)
 }
 
 func (c *h2Server) emptyInbox(s *Stream) {
@@ -326,6 +335,11 @@ func (c *h2Server) closed(s *Stream) {
 func (c *h2Server) forget(s *Stream) {
 	c.emptyInbox(s)
 	delete(c.streams, s.id)
+	if s.complete {
+		if i := slices.Index(c.leftover, s); i >= 0 {
+			c.leftover = slices.Delete(c.leftover, i, i+1)
+		}
+	}
 	if s.lane.waking {
 		for i, w := range c.waking {
 			if w == s {
@@ -359,9 +373,9 @@ func (c *h2Server) quiet() {
 func (c *h2Server) outFull(s *Stream) bool {
 	if c.codec.QueuedTotal() >= queuedMax {
 		c.crowded = true
-		return true
 	}
-	return c.codec.Queued(s.id) >= outHigh
+	queued := c.codec.Queued(s.id)
+	return queued >= outHigh || c.crowded && queued > 0
 }
 
 func (c *h2Server) pausing(*Stream) {}
@@ -400,28 +414,24 @@ func (c *h2Server) flushed() {
 		if !ok {
 			break
 		}
-		s := c.streams[id]
-		switch {
-		case s == nil:
-		case s.complete && c.codec.Queued(id) == 0:
-			c.closed(s)
-		case s.wasFull && s.receiver != nil && !c.crowded:
-			s.wasFull = false
-			s.receiver.Drained(s)
+		if s := c.streams[id]; s != nil && !c.crowded {
+			s.drained()
 		}
 	}
-	if c.crowded && c.codec.QueuedTotal() <= queuedMax/2 {
-		c.crowded = false
+	if c.crowded {
+		c.crowded = c.codec.QueuedTotal() > queuedMax/2
 		for id, s := range c.streams {
-			if s.wasFull && s.receiver != nil && c.codec.Queued(id) <= outLow {
-				s.wasFull = false
-				s.receiver.Drained(s)
+			if n := c.codec.Queued(id); n == 0 || !c.crowded && n <= outLow {
+				s.drained()
 			}
 		}
 	}
-	if c.unsent() < outLow {
-		c.resume() // hungry again, if it was not
+	for i := len(c.leftover) - 1; i >= 0; i-- {
+		if s := c.leftover[i]; c.codec.Queued(s.id) == 0 {
+			c.closed(s)
+		}
 	}
+	c.readOn()
 	c.wind()
 }
 
@@ -542,11 +552,12 @@ func (c *h2Server) Expire(*loop.Timer) {
 
 // look ends what takes too long: the connection, if the client takes none of what waits for it, or single streams.
 func (c *h2Server) look(now mono.Time) {
-	if stalled(c.unsent() > 0, c.sent != c.seen, &c.stalledAt, now) >= c.config.SendTimeout {
+	if stalled(c.unsent() > 0, c.took != c.seen, &c.stalledAt, now) >= c.config.SendTimeout {
 		c.fail(errSendTimeout)
 		return
 	}
-	c.seen = c.sent
+	c.seen = c.took
+	filled := c.filled()
 	for id, s := range c.streams {
 		if c.dead || c.ending {
 			return
@@ -554,19 +565,28 @@ func (c *h2Server) look(now mono.Time) {
 		l := s.lane
 		queued := c.codec.Queued(id)
 		moved := l.given - int64(queued)
-		if stalled(queued > 0, moved != l.moved, &l.stalledAt, now) >= c.config.SendTimeout {
+		if stalled(c.codec.Shut(id), moved != l.moved, &l.stalledAt, now) >= c.config.SendTimeout {
 			c.codec.Reset(&c.out, c.w.Bufs, id, h2.Cancel)
 			c.flushLater()
 			c.failStream(s, errClientGone)
 			continue
 		}
 		l.moved = moved
-		if s.complete && queued == 0 {
-			c.closed(s)
+		if filled {
+			l.window, l.windowAt = 0, now
 			continue
 		}
 		c.checkRate(s, now)
 	}
+}
+
+// filled tells that bodies which we hold take so much of the connection's window that the client may be unable to send others.
+func (c *h2Server) filled() bool {
+	held := 0
+	for _, s := range c.streams {
+		held += s.lane.inbox.Len()
+	}
+	return held >= c.config.H2.ConnWindow/2
 }
 
 // checkRate refuses a request whose body comes too slowly, as HTTP/1's connection does.

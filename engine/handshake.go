@@ -98,14 +98,19 @@ func (c *wire) seal() (*buf.Chain, error) {
 	return &t.sealed, nil
 }
 
-// farewell tells the peer that the connection ends here and was not cut, as far as the socket takes it.
+// farewell tells the peer that the connection ends here and was not cut, as far as the socket takes it. One that failed was
+// cut, and all that is said is what TLS itself has to say to that.
 func (c *wire) farewell() {
 	t := c.tls
-	if t.farewell || c.failed {
+	if t.farewell {
 		return
 	}
 	t.farewell = true
-	t.conn.Close(&t.sealed, c.w.Bufs)
+	if !c.failed {
+		t.conn.Close(&t.sealed, c.w.Bufs)
+	} else if t.conn.Owed() {
+		_ = t.conn.Seal(&t.sealed, c.w.Bufs, nil, 0) // which only moves the records
+	}
 	if !c.blocked && t.sealed.Len() > 0 {
 		if n, err := c.send(&t.sealed); err == nil {
 			t.sealed.Skip(c.w.Bufs, n)

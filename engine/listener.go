@@ -281,7 +281,7 @@ func (p *port) begin(fd int, peer netip.AddrPort) error {
 	if p.config.greets() {
 		return greet(p, fd, peer)
 	}
-	s := newServer(p, peer, p.config.Protocols)
+	s := newServer(p, p.config, peer, p.config.Protocols)
 	c := s.conn()
 	if err := c.w.Loop.Adopt(&c.sock, fd, s); err != nil {
 		return err

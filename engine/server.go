@@ -132,6 +132,7 @@ type ServerConn struct {
 	starvedAt          int         // the place among the worker's starved connections, from 1; 0: none
 	began              mono.Time   // when it was accepted
 	window             int64       // bytes received since the timer was last wound
+	halved             bool        // the client was told that nothing more comes
 	rude               bool        // it broke its protocol: less is read of what it still sends
 	why                CloseReason
 }
@@ -153,21 +154,21 @@ type server interface {
 	drain()
 }
 
-// newServer returns a connection that speaks proto and has no socket yet.
-func newServer(p *port, peer netip.AddrPort, proto Protocols) server {
+// newServer returns a connection that speaks proto and has no socket yet. Its config is the one it was accepted under.
+func newServer(p *port, cfg *ServerConfig, peer netip.AddrPort, proto Protocols) server {
 	var s server
 	switch proto {
 	case HTTP2:
 		c := &h2Server{}
-		c.codec.Init(p.config.H2)
+		c.codec.Init(cfg.H2)
 		s = c
 	default:
 		c := &h1Server{}
-		c.codec.Init(p.config.H1)
+		c.codec.Init(cfg.H1)
 		s = c
 	}
 	c := s.conn()
-	c.w, c.user, c.config, c.port, c.peer, c.began = p.w, s, p.config, p, peer, p.w.Loop.Now()
+	c.w, c.user, c.config, c.port, c.peer, c.began = p.w, s, cfg, p, peer, p.w.Loop.Now()
 	c.timer.Init(s)
 	return s
 }
@@ -198,15 +199,23 @@ func (c *ServerConn) conn() *ServerConn { return c }
 // half ends a connection whose last bytes are sent: the client is told, and given a moment to hear it. at once, if there is
 // nothing it could still be sending.
 func (c *ServerConn) half(atOnce bool) {
-	if c.ended || atOnce {
+	switch {
+	case c.halved:
+		return // whatever else was sent since is TLS's own
+	case c.ended:
+		c.end(c.why)
+		return
+	case !c.tookLeave():
+		return
+	case atOnce:
 		c.end(c.why)
 		return
 	}
-	if err := c.closeWrite(); err != nil {
+	if err := c.sock.CloseWrite(); err != nil {
 		c.end(c.why)
 		return
 	}
-	c.window = 0
+	c.halved, c.window = true, 0
 	c.w.Loop.Arm(&c.timer, c.w.Loop.Now().Add(lingerTimeout))
 	c.resume()
 }

@@ -153,6 +153,14 @@ func (s *Stream) Full() bool {
 	return full
 }
 
+// drained tells the receiver that Full is false again, if it was told to wait for that.
+func (s *Stream) drained() {
+	if s.wasFull && s.receiver != nil {
+		s.wasFull = false
+		s.receiver.Drained(s)
+	}
+}
+
 // Owes tells that the next bytes of a client's body are due: it has not sent all of it, is not paused and does not wait for
 // an interim answer.
 func (s *Stream) Owes() bool { return !s.received && !s.paused && !s.expects }

@@ -42,12 +42,14 @@ type wire struct {
 	in    buf.Chain // received, not yet parsed
 	out   buf.Chain // to be sent at the end of the turn
 	sent  int64     // bytes of out, ever
+	took  int64     // bytes that the socket took, ever
 	tls   *tlsLayer // nil: bytes travel as they are
 	mux   filler    // nil unless what is sent is chosen at the last moment
 
 	readable bool // the socket may hold bytes; edge-triggered, so nobody will say it again
 	hungUp   bool // the peer's end or an error was announced: read until it shows
 	bulk     bool // the last receive was filled to the brim: the next one is given more room
+	sated    bool // nothing is read until some of out has been sent
 	ended    bool // the peer will send nothing more
 	cut      bool // and did not say so as its TLS has it: what only the end delimits may be incomplete
 	blocked  bool // the socket's buffer is full
@@ -232,6 +234,7 @@ func (c *wire) Flush() {
 			}
 			c.blocked = true
 		}
+		c.took += int64(n)
 		if c.tls == nil {
 			c.sent += int64(n)
 		}
@@ -267,12 +270,18 @@ func (c *wire) unsent() int {
 	return n
 }
 
-// closeWrite tells the peer that nothing more comes: everything has been sent.
-func (c *wire) closeWrite() error {
-	if c.tls != nil {
-		c.farewell()
+// tookLeave tells whether the peer was told, in its TLS, that nothing more comes. That may have to wait until the socket takes
+// it: flushed is called again then.
+func (c *wire) tookLeave() bool {
+	if c.tls == nil {
+		return true
 	}
-	return c.sock.CloseWrite()
+	c.farewell()
+	if c.tls.sealed.Len() > 0 {
+		c.flushLater()
+		return false
+	}
+	return true
 }
 
 // mute gives up sending, because the peer takes nothing any more: what it has sent is still read, to the end.
@@ -289,6 +298,19 @@ func (c *wire) mute() {
 func (c *wire) full() bool {
 	n := c.unsent()
 	return n >= outHigh || n >= outSparse && c.held() >= outHigh
+}
+
+// roomy tells that what is to be sent leaves room for answers to what is read. If it does not, readOn goes on when it does.
+func (c *wire) roomy() bool {
+	c.sated = c.out.Len() >= 2*outHigh
+	return !c.sated
+}
+
+// readOn is called when some was sent.
+func (c *wire) readOn() {
+	if c.sated && c.roomy() {
+		c.resume()
+	}
 }
 
 // low tells that whoever was told to pause can go on.

@@ -143,6 +143,12 @@ func (c *conn) Queued(stream uint32) int {
 	return 0
 }
 
+// Shut tells that bytes of a stream's body wait for a window, its own or that of the connection, and not for their turn.
+func (c *conn) Shut(stream uint32) bool {
+	s := c.streams.get(stream)
+	return s != nil && s.queue.Len() > 0 && (s.sendWindow <= 0 || c.sendWindow <= 0)
+}
+
 // QueuedTotal is Queued of all streams together.
 func (c *conn) QueuedTotal() int { return c.queued }
 
