@@ -188,7 +188,10 @@ func (c *Controller) Apply(ctx context.Context, ch Change) (Result, error) {
 			return Result{Revision: now.revision.Number, Report: report}, &ConflictError{ch.Expect, now.revision.Number}
 		}
 		r := Result{Revision: now.revision.Number, Report: report}
-		if plan == nil {
+		if plan != nil {
+			CheckFiles(plan.Document, report, c.inUse, time.Now())
+		}
+		if report.Errors() {
 			return r, ErrInvalid
 		}
 		r.Changed = revision.Sum(ch.Text) != now.revision.SHA256

@@ -10,19 +10,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/yumen-io/yumen/control"
 	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/config"
 )
 
 func (p *program) check() *cobra.Command {
 	var path string
-	var asJSON bool
+	var asJSON, noFiles bool
 	cmd := &cobra.Command{
 		Use:     "check -c FILE",
 		GroupID: groupDocument,
 		Short:   "Say everything that is wrong with a document",
 		Long: `Say everything that is wrong with a document: keys that do not exist, values of a wrong type, names that lead
-nowhere, routes that are ambiguous or never reached. Nothing is opened, resolved or sent.
+nowhere, routes that are ambiguous or never reached, and certificates that are missing, expired or do not go with their
+key. Nothing is bound, resolved or sent.
+
+Files are looked for where the gateway would look for them; with --no-files they are left alone, for a machine that does not
+have them.
 
 The exit code is 0 for a document that can be used, also with warnings, and 1 for one with errors. "-c -" reads standard
 input.`,
@@ -33,6 +38,9 @@ input.`,
 			if err != nil {
 				return err
 			}
+			if plan != nil && !noFiles {
+				control.CheckFiles(plan.Document, report, nil, began)
+			}
 			if asJSON {
 				return p.checkJSON(report)
 			}
@@ -40,7 +48,7 @@ input.`,
 			if _, err := io.WriteString(p.out, report.String()); err != nil {
 				return err
 			}
-			if plan == nil {
+			if report.Errors() {
 				return errSaid
 			}
 			_, err = fmt.Fprintln(p.out, sound(path, plan, time.Since(began)))
@@ -48,6 +56,7 @@ input.`,
 		},
 	}
 	documentFlag(cmd, &path)
+	cmd.Flags().BoolVar(&noFiles, "no-files", false, "do not read the certificates that the document names")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the problems as JSON")
 	return cmd
 }

@@ -57,6 +57,8 @@ func TestTranscripts(t *testing.T) {
 			"check -c testdata/broken.yaml --json",
 			"check -c testdata/sound.yaml --json",
 			"check -c testdata/missing.yaml",
+			"check -c testdata/secure.yaml",
+			"check -c testdata/secure.yaml --no-files",
 			"check",
 		},
 		"explain": {

@@ -16,8 +16,8 @@ func (p *program) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
 		GroupID: groupControl,
-		Short:   "Show how the gateway is: listeners, clusters, endpoints",
-		Long: `Show how the gateway is: what runs, where it listens, how each endpoint is and why.
+		Short:   "Show how the gateway is: listeners, certificates, clusters, endpoints",
+		Long: `Show how the gateway is: what runs, where it listens, until when its certificates are good, how each endpoint is and why.
 
 The exit code is 1 when the gateway is not ready, as for /readyz of the admin API.`,
 		Args: cobra.NoArgs,
@@ -58,18 +58,25 @@ func (r *report) text(now time.Time) string {
 	fmt.Fprintf(&b, "yumen %s, process %d, up %s: %s\n", r.Version, r.PID, age(now, r.Started), word)
 	fmt.Fprintf(&b, "revision %d (%s), in force for %s\n", r.Revision, r.Origin, age(now, r.Since))
 	for _, d := range r.Dependencies {
-		// Clusters are shown below, with more to say.
-		if !d.OK && !strings.HasPrefix(d.Name, "cluster ") {
+		// Clusters and certificates are shown below, with more to say.
+		if !d.OK && !strings.HasPrefix(d.Name, "cluster ") && !strings.HasPrefix(d.Name, "certificate ") {
 			fmt.Fprintf(&b, "%s: %s\n", d.Name, strings.TrimSpace(d.Why))
 		}
 	}
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	b.WriteByte('\n')
 	for _, l := range r.listeners {
-		fmt.Fprintf(table, "listener %s\t%s\t%s\t%s turned away\n", l.Name, l.Bound, count(int(l.Open), "connection"), fmt.Sprint(l.Turned))
+		spoken := strings.Join(l.Protocols, ", ")
+		if l.TLS {
+			spoken += " over TLS"
+		}
+		fmt.Fprintf(table, "listener %s\t%s\t%s\t%s\t%d turned away\n", l.Name, l.Bound, spoken, count(int(l.Open), "connection"), l.Turned)
 	}
 	// Writing to memory does not fail.
 	_ = table.Flush()
+	if text := admin.CertificatesText(r.Certificates, now); text != "" {
+		b.WriteString("\n" + text)
+	}
 	for _, c := range r.clusters {
 		b.WriteString("\n" + admin.EndpointsText(c))
 	}

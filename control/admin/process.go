@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/yumen-io/yumen/control"
 )
 
 // Status is the answer of /api/status.
@@ -17,6 +19,8 @@ type Status struct {
 	Name     string    `json:"name"`     // usually the file's
 	Since    time.Time `json:"since"`
 	Readiness
+	// Certificates are those in use, and what becomes of their files and orders.
+	Certificates []control.CertificateStatus `json:"certificates"`
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
@@ -25,7 +29,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, http.StatusOK, Status{
 		Version: s.version, PID: os.Getpid(), Started: s.started,
 		Revision: current.Number, Origin: current.Origin, Name: current.Name, Since: current.Time,
-		Readiness: Readiness{ready, dependencies},
+		Readiness: Readiness{ready, dependencies}, Certificates: s.controller.Certificates(),
 	})
 }
 

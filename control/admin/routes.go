@@ -21,7 +21,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/healthz", "the process is alive", s.healthz},
 		{"GET", "/readyz", "whether it wants requests, and what that depends on (?verbose: as JSON)", s.readyz},
 		{"GET", "/metrics", "for Prometheus", s.controller.Metrics().ServeHTTP},
-		{"GET", "/api/status", "version, process, revision, dependencies", s.status},
+		{"GET", "/api/status", "version, process, revision, dependencies, certificates", s.status},
 		{"GET", "/api/config", "the document in force (?effective=true: with every default)", s.getConfig},
 		{"PUT", "/api/config", "put a document into force (If-Match: its revision, or *; ?dry_run=true: only check)", s.putConfig},
 		{"GET", "/api/revisions", "the documents that were in force", s.listRevisions},

@@ -9,6 +9,49 @@ import (
 	"github.com/yumen-io/yumen/control"
 )
 
+// CertificatesText is a table of certificates for people, a line each; empty if there are none.
+func CertificatesText(list []control.CertificateStatus, now time.Time) string {
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for i := range list {
+		s := &list[i]
+		names := strings.Join(s.Names, " ")
+		if s.Path == "" || s.Kind == control.CertificateAuthorities {
+			names = s.Kind
+		}
+		ends := "a stand-in is shown"
+		switch left := s.NotAfter.Sub(now); {
+		case s.NotAfter.IsZero():
+		case left < 0:
+			ends = "ended " + day(s.NotAfter)
+		default:
+			ends = fmt.Sprintf("until %s (in %s)", day(s.NotAfter), days(left))
+		}
+		more := s.LastError
+		if s.Kind == control.CertificateACME && s.State != "ordering" {
+			more = strings.TrimPrefix(more+"; next attempt "+s.NextAttempt.UTC().Format(time.RFC3339), "; ")
+		}
+		fmt.Fprintf(table, "certificate %s\t%s\t%s\t%s\t%s\n", s.What(), s.State, ends, names, more)
+	}
+	// Writing to memory does not fail.
+	_ = table.Flush()
+	return b.String()
+}
+
+// days is a span in whole days, the way it is said.
+func days(d time.Duration) string {
+	switch n := int(d / (24 * time.Hour)); n {
+	case 0:
+		return "less than a day"
+	case 1:
+		return "1 day"
+	default:
+		return fmt.Sprintf("%d days", n)
+	}
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
 // EndpointsText is a cluster for people: a line, and a table of its endpoints.
 func EndpointsText(c control.ClusterStatus) string {
 	var b strings.Builder
