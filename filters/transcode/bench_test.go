@@ -2,6 +2,8 @@ package transcode
 
 import (
 	"testing"
+
+	"github.com/yumen-io/yumen/engine/buf"
 )
 
 // unary is a call like many: 200 bytes of JSON there, and the same back.
@@ -23,6 +25,8 @@ type unary struct {
 	c        Converter
 	captures Captures
 	frames   Frames
+	in       buf.Chain
+	pool     *buf.Pool
 	frame    []byte
 	json     []byte
 	method   []byte
@@ -34,7 +38,7 @@ type unary struct {
 }
 
 func newUnary(s *Schema) *unary {
-	return &unary{s: s, method: []byte("POST"), path: []byte("/v1/all"), body: []byte(unaryBody), get: []byte("GET"), getPath: []byte("/v1/all"),
+	return &unary{s: s, pool: buf.NewPool(0), method: []byte("POST"), path: []byte("/v1/all"), body: []byte(unaryBody), get: []byte("GET"), getPath: []byte("/v1/all"),
 		query: []byte("an_int32=5&item.name=a%20b&tags=x&tags=y&wait=1.5s")}
 }
 
@@ -54,7 +58,9 @@ func (u *unary) run(t testing.TB) {
 }
 
 func (u *unary) answer(t testing.TB, b *Binding) {
-	message, _, ok, fault := u.frames.Next(u.frame, 0)
+	u.in.Append(u.pool, u.frame)
+	u.frames.Take(u.pool, &u.in, len(u.frame))
+	message, ok, fault := u.frames.Next(u.pool, 0)
 	if !ok || fault != nil {
 		t.Fatal(fault)
 	}

@@ -40,6 +40,7 @@ const (
 	NestingTooDeep   Reason = "nesting_too_deep"
 	BodyTooLarge     Reason = "body_too_large"
 	TooManyParams    Reason = "too_many_parameters"
+	TooManyEntries   Reason = "too_many_entries" // of a map
 	ClientStreaming  Reason = "client_streaming"
 	BadMessage       Reason = "bad_message" // of the upstream: no wire format, or what JSON has no form for
 	ResponseTooLarge Reason = "response_too_large"

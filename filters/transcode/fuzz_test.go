@@ -3,6 +3,8 @@ package transcode
 import (
 	"bytes"
 	"testing"
+
+	"github.com/yumen-io/yumen/engine/buf"
 )
 
 // FuzzRequest: nothing panics, what is taken is what protojson takes and means the same, and its JSON leads to the same message
@@ -53,17 +55,18 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x05abc"), 1)
 	f.Fuzz(func(t *testing.T, body []byte, cut int) {
 		read := func(pieces ...[]byte) (out []byte, reason Reason) {
-			var r Frames
+			r, p := new(Frames), buf.NewPool(0)
 			for _, in := range pieces {
+				feed(r, p, in)
 				for {
-					m, rest, ok, fault := r.Next(in, 1000)
+					m, ok, fault := r.Next(p, 1000)
 					if fault != nil {
 						return out, fault.Reason
 					}
 					if !ok {
 						break
 					}
-					out, in = AppendFrame(out, m), rest
+					out = AppendFrame(out, m)
 				}
 			}
 			if fault := r.End(); fault != nil {

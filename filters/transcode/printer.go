@@ -343,7 +343,9 @@ func (p *printer) mapping(fd *fieldType, b []byte, at, end int, always bool) (bo
 				return true, badResponse(BadMessage, "a map with a malformed entry")
 			}
 			e.turn = int32(len(p.entries))
-			p.entries = append(p.entries, e)
+			if p.entries = append(p.entries, e); len(p.entries) > mapEntriesMax {
+				return true, badResponse(TooManyEntries, "maps of more than %d entries", mapEntriesMax)
+			}
 		}
 	}
 	if len(p.entries) > first+1 {

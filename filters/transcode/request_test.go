@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/yumen-io/yumen/engine/buf"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -36,9 +38,10 @@ func call(t testing.TB, s *Schema, request, body string) (b *Binding, wire []byt
 		}
 		return b, nil, f
 	}
-	var frames Frames
-	wire, rest, ok, ff := frames.Next(frame, 0)
-	if !ok || len(rest) > 0 || ff != nil {
+	frames, p := new(Frames), buf.NewPool(0)
+	feed(frames, p, frame)
+	wire, ok, ff := frames.Next(p, 0)
+	if !ok || frames.End() != nil || ff != nil {
 		t.Fatalf("%s: %x is not one frame: %v", request, frame, ff)
 	}
 	return b, wire, nil
@@ -323,6 +326,27 @@ func TestTooManyParameters(t *testing.T) {
 		_, _, fault := call(t, s, "GET /v1/all?"+strings.Repeat("numbers=1&", n), "")
 		if (fault == nil) != want || fault != nil && fault.Reason != TooManyParams {
 			t.Errorf("%d: %v", n, fault)
+		}
+	}
+}
+
+func TestTooManyEntries(t *testing.T) {
+	s := compileTest(t, Options{}, everything()...)
+	for n, want := range map[int]bool{mapEntriesMax: true, mapEntriesMax + 1: false} {
+		var body strings.Builder
+		var wire []byte
+		for i := range n {
+			fmt.Fprintf(&body, `,"%d":{}`, i)
+			wire = protowire.AppendBytes(protowire.AppendTag(wire, 41, protowire.BytesType), protowire.AppendVarint([]byte{8}, uint64(i)))
+		}
+		_, _, fault := call(t, s, "POST /v1/all", `{"byId":{`+body.String()[1:]+`}}`)
+		if (fault == nil) != want || fault != nil && (fault.Reason != TooManyEntries || fault.Status != 400) {
+			t.Errorf("%d: %v", n, fault)
+		}
+		var c Converter
+		_, fault = c.Response(nil, s.Bindings()[0], wire)
+		if (fault == nil) != want || fault != nil && (fault.Reason != TooManyEntries || fault.Status != 502) {
+			t.Errorf("%d back: %v", n, fault)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/yumen-io/yumen/engine/buf"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
@@ -248,6 +249,13 @@ func TestBodiesOfFaults(t *testing.T) {
 	document(t, FaultBody(nil, &Fault{Status: 501, Code: codes.Unimplemented, Text: "\xff"}))
 }
 
+// feed hands in a part of a body.
+func feed(r *Frames, p *buf.Pool, b []byte) {
+	var in buf.Chain
+	in.Append(p, b)
+	r.Take(p, &in, len(b))
+}
+
 func TestFramesAreCutAnywhere(t *testing.T) {
 	messages := []string{"", "a", strings.Repeat("long", 40), "", "end"}
 	var body []byte
@@ -256,11 +264,12 @@ func TestFramesAreCutAnywhere(t *testing.T) {
 	}
 	check := func(pieces ...[]byte) {
 		t.Helper()
-		var r Frames
+		r, p := new(Frames), buf.NewPool(0)
 		var got []string
 		for _, in := range pieces {
+			feed(r, p, in)
 			for {
-				m, rest, ok, fault := r.Next(in, 0)
+				m, ok, fault := r.Next(p, 0)
 				if fault != nil {
 					t.Fatal(fault)
 				}
@@ -268,7 +277,6 @@ func TestFramesAreCutAnywhere(t *testing.T) {
 					break
 				}
 				got = append(got, string(m))
-				in = rest
 			}
 		}
 		if strings.Join(got, "|") != strings.Join(messages, "|") || r.End() != nil {
@@ -281,14 +289,17 @@ func TestFramesAreCutAnywhere(t *testing.T) {
 		for j := range i {
 			check(body[:j], body[j:i], body[i:])
 		}
-		var r Frames
-		in := body[:i]
+		r, p := new(Frames), buf.NewPool(0)
+		feed(r, p, body[:i])
 		for ok := true; ok; {
-			_, in, ok, _ = r.Next(in, 0)
+			_, ok, _ = r.Next(p, 0)
 		}
 		whole := i == 0 || bytes.Contains([]byte{5, 11, 176, 181}, []byte{byte(i)})
 		if (r.End() == nil) != whole {
 			t.Errorf("the end at %d: %v", i, r.End())
+		}
+		if r.Release(p); p.InUse() != 0 {
+			t.Errorf("%d bytes are held", p.InUse())
 		}
 	}
 	single := make([][]byte, len(body))
@@ -301,8 +312,9 @@ func TestFramesAreCutAnywhere(t *testing.T) {
 func TestFramesThatAreRefused(t *testing.T) {
 	f := func(body string, bytesMax int, want Reason) {
 		t.Helper()
-		var r Frames
-		_, _, ok, fault := r.Next([]byte(body), bytesMax)
+		r, p := new(Frames), buf.NewPool(0)
+		feed(r, p, []byte(body))
+		_, ok, fault := r.Next(p, bytesMax)
 		if ok || fault == nil || fault.Reason != want || fault.Status != 502 {
 			t.Errorf("%q: %v", body, fault)
 		}
