@@ -8,17 +8,24 @@ package filters
 
 import (
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/rewrite"
+	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/policy/route"
 )
 
 // Spec is the settings of a filter. Exactly one field is set: that is its kind.
 type Spec struct {
-	Headers *headers.Spec
-	Rewrite *rewrite.Spec
+	Headers   *headers.Spec
+	Rewrite   *rewrite.Spec
+	GRPCWeb   *GRPCWeb
+	Transcode *transcode.Spec
 }
+
+// GRPCWeb is the settings of the gRPC-Web bridge: there are none.
+type GRPCWeb struct{}
 
 // Filter is a compiled filter. It is frozen and may serve any number of routes.
 type Filter struct {
@@ -46,6 +53,10 @@ func Compile(s Spec, policy message.PathPolicy) (*Filter, []Problem) {
 		return compileHeaders(s.Headers)
 	case s.Rewrite != nil:
 		return compileRewrite(s.Rewrite, policy)
+	case s.GRPCWeb != nil:
+		return compileGRPCWeb(), nil
+	case s.Transcode != nil:
+		return compileTranscode(s.Transcode)
 	}
 	panic("filters: a filter of no kind")
 }
@@ -78,6 +89,36 @@ func compileRewrite(s *rewrite.Spec, policy message.PathPolicy) (*Filter, []Prob
 		}},
 		Params:  f.Params(),
 		Request: f.Request,
+		Text:    f.String(),
+	}, nil
+}
+
+func compileGRPCWeb() *Filter {
+	f := new(grpcweb.Filter)
+	return &Filter{
+		Hooks:   gateway.Hooks{Name: "grpc_web", Request: f.Request},
+		Request: func(h *message.Head, _ *route.Params) { grpcweb.Rewrite(h) },
+		Text:    "gRPC-Web to gRPC",
+	}
+}
+
+func compileTranscode(s *transcode.Spec) (*Filter, []Problem) {
+	f, problems := transcode.NewFilter(*s)
+	if f == nil {
+		return nil, each(problems, func(p transcode.Problem) Problem {
+			out := Problem{Field: p.Field, Cause: p.Cause, Fix: p.Fix}
+			if out.Field == "" {
+				out.Field = "descriptors"
+			}
+			if p.Binding != "" {
+				out.Cause = p.Binding + ": " + p.Cause
+			}
+			return out
+		})
+	}
+	return &Filter{
+		Hooks:   gateway.Hooks{Name: "transcode", Request: f.Request},
+		Request: func(h *message.Head, _ *route.Params) { f.Rewrite(h) },
 		Text:    f.String(),
 	}, nil
 }

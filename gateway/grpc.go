@@ -190,15 +190,15 @@ func (x *Exchange) endWithStatus(s *engine.Stream, f *Failure) error {
 func (x *Exchange) addCallStatus(f *message.Fields, status retry.GRPCStatus, reason, text string) {
 	b := strconv.AppendInt(x.w.scratch[:0], int64(status), 10)
 	f.Add([]byte("Grpc-Status"), b)
-	b = appendCallMessage(b[:0], text)
+	b = AppendCallMessage(b[:0], text)
 	b = append(b, " ("...)
 	b = append(b, reason...)
 	f.Add([]byte("Grpc-Message"), append(b, ')'))
 	x.w.scratch = b
 }
 
-// appendCallMessage appends a message in the percent-encoding of gRPC.
-func appendCallMessage(b []byte, text string) []byte {
+// AppendCallMessage appends a message in the percent-encoding of gRPC.
+func AppendCallMessage(b []byte, text string) []byte {
 	const digits = "0123456789ABCDEF"
 	for i := range len(text) {
 		if c := text[i]; c >= ' ' && c <= '~' && c != '%' {

@@ -61,7 +61,7 @@ func readSet(set []byte) ([]protoreflect.FileDescriptor, []Problem) {
 	for _, f := range s.GetFile() {
 		if other := byName[f.GetName()]; other != nil {
 			if !sameFile(f, other) {
-				problems = append(problems, Problem{f.GetName(), "the file is in the descriptor set twice, with different contents", ""})
+				problems = append(problems, Problem{Binding: f.GetName(), Cause: "the file is in the descriptor set twice, with different contents"})
 			}
 			continue
 		}
@@ -87,7 +87,7 @@ func readSet(set []byte) ([]protoreflect.FileDescriptor, []Problem) {
 		}
 	}
 	for dep, by := range missing {
-		problems = append(problems, Problem{dep, "the file is missing; it is imported by " + listed(by), hint})
+		problems = append(problems, Problem{Binding: dep, Cause: "the file is missing; it is imported by " + listed(by), Fix: hint})
 	}
 	if len(problems) > 0 {
 		slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Binding, b.Binding) })
@@ -113,7 +113,7 @@ func linkFiles(byName map[string]*descriptorpb.FileDescriptorProto, names []stri
 	link = func(name string) bool {
 		switch state[name] {
 		case open:
-			problems = append(problems, Problem{name, "the file imports itself, over others perhaps", ""})
+			problems = append(problems, Problem{Binding: name, Cause: "the file imports itself, over others perhaps"})
 			return false
 		case done:
 			_, err := files.FindFileByPath(name)
@@ -132,7 +132,7 @@ func linkFiles(byName map[string]*descriptorpb.FileDescriptorProto, names []stri
 			err = files.RegisterFile(fd)
 		}
 		if err != nil {
-			problems = append(problems, Problem{name, strings.TrimPrefix(err.Error(), "proto:\u00a0"), ""})
+			problems = append(problems, Problem{Binding: name, Cause: strings.TrimPrefix(err.Error(), "proto:\u00a0")})
 			return false
 		}
 		linked = append(linked, fd)

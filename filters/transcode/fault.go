@@ -42,6 +42,8 @@ const (
 	TooManyParams    Reason = "too_many_parameters"
 	TooManyEntries   Reason = "too_many_entries" // of a map
 	ClientStreaming  Reason = "client_streaming"
+	NoCall           Reason = "no_call"     // the request means none
+	BadType          Reason = "bad_type"    // of the body
 	BadMessage       Reason = "bad_message" // of the upstream: no wire format, or what JSON has no form for
 	ResponseTooLarge Reason = "response_too_large"
 	BadFrame         Reason = "bad_frame"

@@ -42,6 +42,8 @@ const (
 
 // Problem is one thing wrong with a descriptor set or its rules.
 type Problem struct {
+	// Field is the setting that it is about where that is not the descriptors: "services".
+	Field string
 	// Binding is what it is about: "library.v1.Library.GetShelf: GET /v1/{name=shelves/*}", or a file or service.
 	Binding string
 	Cause   string
@@ -149,7 +151,7 @@ type compiler struct {
 }
 
 func (c *compiler) report(binding, fix, format string, args ...any) {
-	c.problems = append(c.problems, Problem{binding, fmt.Sprintf(format, args...), fix})
+	c.problems = append(c.problems, Problem{Binding: binding, Cause: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 func (c *compiler) addTypes(files []protoreflect.FileDescriptor) {
@@ -186,6 +188,7 @@ func (c *compiler) addServices(files []protoreflect.FileDescriptor) {
 	for _, name := range c.schema.options.Services {
 		if !slices.Contains(names, name) {
 			c.report(name, "", "the descriptor set has no such service; it has %s", listed(names))
+			c.problems[len(c.problems)-1].Field = "services"
 		}
 	}
 	if len(c.schema.bindings) == 0 && len(c.problems) == 0 {
