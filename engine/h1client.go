@@ -23,6 +23,7 @@ type h1Client struct {
 	voided      int           // bytes thrown away of answers nobody waits for
 	paused      bool          // the answer under way was paused
 	tunnel      bool          // the upstream switched protocols for the one request there is
+	halved      bool          // and our side of it has ended
 }
 
 func (c *h1Client) start(mono.Time) { c.owner.Connected(&c.ClientConn) }
@@ -282,9 +283,10 @@ func (c *h1Client) flushed() {
 	}
 	if c.tunnel && c.unsent() == 0 && c.first.complete {
 		// The client's end of a tunnel goes on to the upstream, which may still have something to say.
-		if !c.tookLeave() {
+		if c.halved || !c.tookLeave() {
 			return
 		}
+		c.halved = true // once: what may be flushed later is TLS's own, and the upstream may have closed by then
 		if err := c.sock.CloseWrite(); err != nil {
 			c.fail(err)
 		}

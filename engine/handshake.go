@@ -112,8 +112,10 @@ func (c *wire) farewell() {
 		_ = t.conn.Seal(&t.sealed, c.w.Bufs, nil, 0) // which only moves the records
 	}
 	if !c.blocked && t.sealed.Len() > 0 {
-		if n, err := c.send(&t.sealed); err == nil {
-			t.sealed.Skip(c.w.Bufs, n)
+		n, err := c.send(&t.sealed)
+		if err != nil && err != loop.ErrAgain {
+			n = t.sealed.Len() // there is nobody to be told
 		}
+		t.sealed.Skip(c.w.Bufs, n)
 	}
 }

@@ -202,12 +202,9 @@ func (c *ServerConn) half(atOnce bool) {
 	switch {
 	case c.halved:
 		return // whatever else was sent since is TLS's own
-	case c.ended:
-		c.end(c.why)
+	case !c.tookLeave(): // a client that has ended its own side still reads
 		return
-	case !c.tookLeave():
-		return
-	case atOnce:
+	case c.ended || atOnce:
 		c.end(c.why)
 		return
 	}
