@@ -181,7 +181,7 @@ func (c *h2Server) serve(s *Stream, end bool) {
 	if h.Upgrade.Len > 0 {
 		// An extended CONNECT has no body. What its client sends ahead of the answer waits here, for it belongs to a tunnel
 		// that does not stand yet (RFC 8441 5). So does its end.
-		s.lane.inEnd = end
+		s.lane.inEnd, s.lane.asks = end, true
 		h.Length, end, s.paused = 0, true, true
 	}
 	s.received, s.remaining, s.expects = end && !s.paused, h.Length, h.Has(message.Expect)

@@ -51,6 +51,7 @@ type lane struct {
 	trailers *message.Fields // that ended it; nil: none
 	inEnd    bool            // the message ends with inbox
 	tunnel   bool            // its bytes come and go as they like
+	asks     bool            // a client asks for that
 	waking   bool            // inbox is to be handed over in the next turn
 
 	window    int64 // body bytes received since windowAt
@@ -118,6 +119,12 @@ type serverStreamConn interface {
 type clientStreamConn interface {
 	streamConn
 	written(s *Stream) int64
+}
+
+// Misleads tells that a client which asks for a tunnel would take a final answer of that status, other than 101, for its
+// beginning: HTTP/2 has no 101, and any success will do (RFC 8441 5).
+func (s *Stream) Misleads(status int) bool {
+	return status >= 200 && status < 300 && s.lane != nil && s.lane.asks
 }
 
 // SendInterim passes an interim response on to the client.

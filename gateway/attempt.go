@@ -216,6 +216,12 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 		x.w.engine.Heads.Put(h)
 		return
 	}
+	if x.client.Misleads(h.Status) {
+		x.w.engine.Heads.Put(h)
+		a.giveUp(health.OK)
+		x.fail(noTunnel)
+		return
+	}
 	a.response, a.verdict = h, health.OfStatus(h.Status)
 	a.step = stepBody
 	if end {

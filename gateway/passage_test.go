@@ -297,7 +297,7 @@ func TestPassagesByName(t *testing.T) {
 			s.passage = &passage{map[string]int{"shop.example.com": 0}, map[string]int{".example.com": 1}, c.otherwise}
 			line := logged(t, s, func(r *running) {
 				conn := dial(t, r.addr)
-				secured := tls.Client(pieces{conn}, &tls.Config{ServerName: c.name, InsecureSkipVerify: true})
+				secured := tls.Client(byteByByte{conn}, &tls.Config{ServerName: c.name, InsecureSkipVerify: true})
 				text, err := io.ReadAll(secured)
 				switch {
 				case c.route == "" && err == nil:
@@ -316,10 +316,10 @@ func TestPassagesByName(t *testing.T) {
 	}
 }
 
-// pieces writes byte by byte.
-type pieces struct{ net.Conn }
+// byteByByte writes byte by byte.
+type byteByByte struct{ net.Conn }
 
-func (p pieces) Write(b []byte) (int, error) {
+func (p byteByByte) Write(b []byte) (int, error) {
 	for i := range b {
 		if _, err := p.Conn.Write(b[i : i+1]); err != nil {
 			return i, err
@@ -507,7 +507,7 @@ func TestProxyHeadersFromClients(t *testing.T) {
 					conn := net.Conn(dial(t, r.addr))
 					defer conn.Close()
 					if !whole {
-						conn = pieces{conn}
+						conn = byteByByte{conn}
 					}
 					io.WriteString(conn, c.header)
 					if front.secure {
