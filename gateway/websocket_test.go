@@ -94,6 +94,7 @@ func (s speech) open(t *testing.T, addr, path string, pool *x509.CertPool) (*htt
 
 func (s speech) openTwo(t *testing.T, addr, path string, pool *x509.CertPool) (*http.Response, *socket) {
 	t.Helper()
+	//lint:ignore SA1019 net/http's own transport takes no :protocol
 	tr := &http2.Transport{AllowHTTP: true}
 	var conn net.Conn
 	tr.DialTLSContext = func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {

@@ -8,8 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -45,7 +44,7 @@ func certificate(tb testing.TB) (tls.Certificate, *x509.CertPool) {
 }
 
 // silent is for servers whose complaints are what is tested.
-var silent = log.New(io.Discard, "", 0)
+var silent = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
 // lastCheck waits until the last check of the one endpoint says that.
 func (b *bench) lastCheck(state, want string) {
