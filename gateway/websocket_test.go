@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 net/http's own transport takes no :protocol, the older one of x/net does
+
 package gateway_test
 
 import (
@@ -94,7 +96,6 @@ func (s speech) open(t *testing.T, addr, path string, pool *x509.CertPool) (*htt
 
 func (s speech) openTwo(t *testing.T, addr, path string, pool *x509.CertPool) (*http.Response, *socket) {
 	t.Helper()
-	//lint:ignore SA1019 net/http's own transport takes no :protocol
 	tr := &http2.Transport{AllowHTTP: true}
 	var conn net.Conn
 	tr.DialTLSContext = func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
@@ -147,7 +148,7 @@ func (u *sockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case "/refused":
-		http.Error(w, "no", 403)
+		http.Error(w, "no", http.StatusForbidden)
 		return
 	case "/plain":
 		io.WriteString(w, "an ordinary answer")
@@ -188,7 +189,7 @@ func (u *sockets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (u *sockets) agree(w http.ResponseWriter, r *http.Request) (io.Reader, io.Writer, func(), func()) {
 	if r.ProtoMajor == 2 {
 		if r.Method != "CONNECT" || r.Header.Get(":protocol") != "websocket" || r.Header.Get("Sec-Websocket-Key") != "" {
-			http.Error(w, "no handshake", 400)
+			http.Error(w, "no handshake", http.StatusBadRequest)
 			return nil, nil, nil, nil
 		}
 		w.WriteHeader(200)
@@ -198,7 +199,7 @@ func (u *sockets) agree(w http.ResponseWriter, r *http.Request) (io.Reader, io.W
 	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		http.Error(w, err.Error(), 500)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return nil, nil, nil, nil
 	}
 	accept := acceptOf(r.Header.Get("Sec-Websocket-Key"))
