@@ -382,10 +382,13 @@ func (c *h2Server) pausing(*Stream) {}
 
 // abort cuts an answer short: the stream is reset, which no client can take for its end.
 func (c *h2Server) abort(s *Stream, _ error) {
-	if c.dead || c.streams[s.id] != s {
+	if c.streams[s.id] != s {
 		return
 	}
 	s.receiver = nil
+	if c.dead {
+		return // in the middle of failAll, which frees it
+	}
 	c.codec.Reset(&c.out, c.w.Bufs, s.id, h2.InternalError)
 	c.flushLater()
 	s.received = true
@@ -636,6 +639,7 @@ func (c *h2Server) unsendable(err error) { c.fail(err) }
 
 func (c *h2Server) broken(err error) {
 	c.note(err)
+	c.codec.Release(c.w.Bufs) // so that nothing is sent by whom the failures reach
 	c.failAll()
 	c.gone()
 }
