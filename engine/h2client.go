@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 
 	"github.com/yumen-io/yumen/engine/buf"
@@ -231,6 +232,9 @@ func (c *h2Client) take(ev message.Event) {
 		err := ErrStreamReset
 		if ev.N == h2.RefusedStream {
 			err = ErrUnprocessed
+			if c.codec.Unserved(ev.Stream) {
+				s.at = math.MaxInt64 // as if it had not been written: it cost the upstream nothing
+			}
 		} else if r := c.codec.Refusal(ev.Stream); r != nil { // its answer broke the rules
 			err = r
 		}

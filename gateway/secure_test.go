@@ -6,7 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +31,7 @@ func secure(t *testing.T) (settings, *tlsconn.Handshaker, *x509.CertPool) {
 }
 
 // silent is where servers of tests complain.
-var silent = log.New(io.Discard, "", 0)
+var silent = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 
 // pieces writes what it is given byte by byte.
 type pieces struct{ net.Conn }

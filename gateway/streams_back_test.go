@@ -448,7 +448,7 @@ func TestRequestsBehindAGoAwayAreSentElsewhere(t *testing.T) {
 			switch fr := fr.(type) {
 			case *http2.MetaHeadersFrame:
 				paths[id] = fr.PseudoValue("path")
-				if heads++; leaves && heads == 10 { // the first five it will serve
+				if heads++; leaves && heads == 60 { // the first five it will serve
 					_ = f.WriteGoAway(9, http2.ErrCodeNo, nil)
 				}
 			case *http2.DataFrame:
@@ -462,9 +462,9 @@ func TestRequestsBehindAGoAwayAreSentElsewhere(t *testing.T) {
 	s.routes[0].retry.Attempts = 2
 	r := start(t, s)
 	var wg sync.WaitGroup
-	for i := range 10 {
+	for i := range 60 { // more than a budget of retries has: those that are left alone cost nobody any work
 		wg.Go(func() {
-			size := i * 1000
+			size := i * 10
 			want := fmt.Sprint("200 ", size)
 			if got := r.get("POST", fmt.Sprint("/", i), strings.Repeat("x", size)); got != want {
 				t.Errorf("%d: got %s, want %s", i, got, want)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/engine"
+	"github.com/yumen-io/yumen/engine/tlsconn"
 	"golang.org/x/net/http2"
 )
 
@@ -221,14 +222,13 @@ func TestStreamsAreGivenUpInEveryState(t *testing.T) {
 // nothing is held.
 func TestStreamsAtRandom(t *testing.T) {
 	t.Parallel()
-	for _, back := range speeches[:2] {
-		for seed := range uint64(6) {
+	cert, pool := certificate(t)
+	for _, back := range speeches {
+		for seed := range uint64(4) {
 			t.Run(fmt.Sprint(back.name, " ", seed), func(t *testing.T) {
 				t.Parallel()
-				s := front(back.serve(t, noCertificate, http.HandlerFunc(wayward)))
-				if back.two {
-					s.dial.Protocols = engine.HTTP2
-				}
+				s := front(back.serve(t, cert, http.HandlerFunc(wayward)))
+				s.dial = back.dial(t, pool, tlsconn.NewHandshaker(tlsconn.HandshakerConfig{}))
 				s.pool.ConnsMax = int(seed) % 3 // 0: no bound
 				r := start(t, s)
 				rnd := rand.New(rand.NewPCG(seed, 1))

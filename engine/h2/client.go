@@ -38,6 +38,9 @@ func (c *Client) Room() int {
 // Outstanding returns the number of requests that are open: not sent whole, or without a complete response.
 func (c *Client) Outstanding() int { return c.streams.n }
 
+// Unserved tells that the upstream's GOAWAY left a request out: it has not been looked at.
+func (c *Client) Unserved(stream uint32) bool { return c.peer.leaving && stream > c.peer.lastServed }
+
 // Switches tells whether the upstream has said that it knows the extended CONNECT (RFC 8441 3). Before its SETTINGS came
 // it has not.
 func (c *Client) Switches() bool { return c.peer.connect }
