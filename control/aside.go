@@ -1,11 +1,13 @@
 package control
 
 import (
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/config"
+	"github.com/yumen-io/yumen/control/descriptors"
 )
 
 // largeBytes is the size of a document that takes long enough to be felt by requests: 64 kB are some 700 routes and 10 ms.
@@ -17,13 +19,28 @@ const untidyBytes = 1 << 20
 // read parses and compiles a text. It touches nothing that runs, so it takes place where the change came from and not on the
 // owner's goroutine, which is needed meanwhile. A large one, which takes a second for 100,000 routes, is worked on aside.
 func (c *Controller) read(name string, text []byte) (plan *compile.Plan, report *compile.Report) {
-	work := func() { plan, report = compile.Compile(config.Parse(name, text, c.env)) }
+	work := func() {
+		doc, problems := config.Parse(name, text, c.env)
+		plan, report = compile.Compile(doc, problems, c.schemas().Get)
+	}
 	if len(text) < largeBytes {
 		work()
 	} else {
 		aside(work)
 	}
 	return plan, report
+}
+
+// schemas gets what filters transcode by. What servers say of themselves is kept beside the revisions.
+func (c *Controller) schemas() *descriptors.Reader {
+	folder := c.options.RevisionDir
+	if folder == "" && c.options.File != "" {
+		folder = filepath.Join(filepath.Dir(c.options.File), ".yumen", filepath.Base(c.options.File))
+	}
+	if folder != "" {
+		folder = filepath.Join(folder, "descriptors")
+	}
+	return &descriptors.Reader{Folder: folder, Logger: c.logger}
 }
 
 // aside does work on a thread of its own that gives way to the loops' threads where they want the same core, and waits for

@@ -35,7 +35,8 @@ It is "run" with a document made from the command line; --print shows that docum
 				_, err := fmt.Fprint(p.out, doc.text())
 				return err
 			}
-			if plan, report := compile.Compile(config.Parse(commandLine, []byte(doc.text()), p.env)); plan == nil {
+			parsed, problems := config.Parse(commandLine, []byte(doc.text()), p.env)
+			if plan, report := compile.Compile(parsed, problems, nil); plan == nil {
 				fmt.Fprint(p.err, report.String())
 				return misused(cmd, errors.New("no gateway can be made from this command line"))
 			}

@@ -38,7 +38,7 @@ func BenchmarkCompile100kRoutes(b *testing.B) {
 	doc, problems := config.Parse("large.yaml", largeDocument(100_000), nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan, report := Compile(doc, problems); plan == nil {
+		if plan, report := Compile(doc, problems, nil); plan == nil {
 			b.Fatal(report)
 		}
 	}
@@ -48,7 +48,8 @@ func BenchmarkParseAndCompile100kRoutes(b *testing.B) {
 	text := largeDocument(100_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan, report := Compile(config.Parse("large.yaml", text, nil)); plan == nil {
+		doc, problems := config.Parse("large.yaml", text, nil)
+		if plan, report := Compile(doc, problems, nil); plan == nil {
 			b.Fatal(report)
 		}
 	}

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"errors"
+
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/filters"
@@ -8,9 +10,17 @@ import (
 	"github.com/yumen-io/yumen/policy/retry"
 )
 
-// Compile works out what a document asks for, and reports what is wrong with it. It takes what config.Parse returns. With
-// any error there is no Plan. The Report is never nil.
-func Compile(doc *config.Document, parsed []config.Problem) (*Plan, *Report) {
+// Descriptors gets the descriptor set by which a filter transcodes on routes to a cluster. With ErrUnasked it is left open:
+// the document is judged without.
+type Descriptors func(said *config.TranscodeFilter, cluster *config.Cluster) ([]byte, error)
+
+// ErrUnasked is returned by Descriptors for a set that somebody would have to be asked for, and is not.
+var ErrUnasked = errors.New("the descriptors are not looked at")
+
+// Compile works out what a document asks for, and reports what is wrong with it. It takes what config.Parse returns, and who
+// gets descriptor sets; nil looks at none. With any error there is no Plan. The Report is never nil. A Plan for which a set
+// was left open must not be put into force.
+func Compile(doc *config.Document, parsed []config.Problem, descriptors Descriptors) (*Plan, *Report) {
 	r := &Report{Problems: make([]Problem, 0, len(parsed))}
 	for _, p := range parsed {
 		r.add(Problem{Problem: p})
@@ -19,9 +29,9 @@ func Compile(doc *config.Document, parsed []config.Problem) (*Plan, *Report) {
 		return nil, r
 	}
 	c := &compiler{
-		doc: doc, report: r, plan: &Plan{Document: doc, Path: pathPolicy(&doc.Path)},
+		doc: doc, report: r, descriptors: descriptors, plan: &Plan{Document: doc, Path: pathPolicy(&doc.Path)},
 		clusters: make(map[string]int, len(doc.Clusters)),
-		filters:  map[*config.Filter]*filters.Filter{},
+		filters:  map[filterUse]*filters.Filter{},
 		retries:  map[retryKey]*retry.Policy{},
 	}
 	c.compileListeners()
@@ -36,13 +46,14 @@ func Compile(doc *config.Document, parsed []config.Problem) (*Plan, *Report) {
 
 // compiler is one compilation. What many routes have in common is made once.
 type compiler struct {
-	doc    *config.Document
-	report *Report
-	plan   *Plan
+	doc         *config.Document
+	report      *Report
+	plan        *Plan
+	descriptors Descriptors
 
-	clusters map[string]int                     // by name: number in the plan
-	keys     []*gateway.Key                     // by number of the cluster: what its balancing goes by
-	filters  map[*config.Filter]*filters.Filter // those with a name; nil: reported
+	clusters map[string]int                // by name: number in the plan
+	keys     []*gateway.Key                // by number of the cluster: what its balancing goes by
+	filters  map[filterUse]*filters.Filter // those with a name; nil: reported
 	retries  map[retryKey]*retry.Policy
 	badRetry bool // that of defaults was reported
 }

@@ -39,7 +39,8 @@ func golden(t *testing.T, file, got string) {
 
 // compileText parses and compiles a document without variables.
 func compileText(name, text string) (*Plan, *Report) {
-	return Compile(config.Parse(name, []byte(text), nil))
+	doc, problems := config.Parse(name, []byte(text), nil)
+	return Compile(doc, problems, nil)
 }
 
 // mustCompile compiles a document that is sound.
@@ -142,7 +143,7 @@ func TestEveryGoodDocumentCompiles(t *testing.T) {
 		if doc == nil {
 			continue // it needs variables of its own
 		}
-		if plan, report := Compile(doc, problems); plan == nil {
+		if plan, report := Compile(doc, problems, nil); plan == nil {
 			t.Errorf("%s:\n%s", file, report)
 		}
 	}
@@ -162,7 +163,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, url string) {
 		doc, problems := config.Parse("fuzz.yaml", []byte(text), nil)
-		plan, report := Compile(doc, problems)
+		plan, report := Compile(doc, problems, nil)
 		if (plan == nil) != report.Errors() {
 			t.Fatalf("plan %v, errors %v:\n%s", plan != nil, report.Errors(), report)
 		}

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,13 +13,16 @@ import (
 	"github.com/yumen-io/yumen/filters"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/rewrite"
+	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/policy/retry"
 )
 
 func (c *compiler) compileRoutes() {
-	for i := range c.doc.Filters { // those that no route uses, too
-		c.filter(&c.doc.Filters[i], at{})
+	for i := range c.doc.Filters { // those that no route uses, too, unless it takes a route to know what they do
+		if said, ok := c.doc.Filters[i].Body.(*config.TranscodeFilter); !ok || said.Descriptors != "" {
+			c.filter(&c.doc.Filters[i], "", at{})
+		}
 	}
 	s := c.compileTable()
 	plans := make([]RoutePlan, len(c.doc.Routes))
@@ -214,7 +218,7 @@ func (c *compiler) compileFilters(i int, p *RoutePlan) {
 	p.Route.Filters = make([]gateway.Hooks, 0, len(uses))
 	for j := range uses {
 		where := c.inRoute(i, "filters["+strconv.Itoa(j)+"]", uses[j].Pos)
-		f := c.filter(uses[j].Filter, where)
+		f := c.filter(uses[j].Filter, p.said.Cluster.Value, where)
 		if f == nil {
 			continue
 		}
@@ -226,15 +230,35 @@ func (c *compiler) compileFilters(i int, p *RoutePlan) {
 	}
 }
 
+// filterUse is a filter with a name, and the cluster of the route that uses it if that makes a difference.
+type filterUse struct {
+	said    *config.Filter
+	cluster string
+}
+
 // filter compiles a filter, one with a name but once. It returns nil if something is wrong with it.
-func (c *compiler) filter(said *config.Filter, where at) *filters.Filter {
+func (c *compiler) filter(said *config.Filter, cluster string, where at) *filters.Filter {
+	if t, ok := said.Body.(*config.TranscodeFilter); !ok || !t.Reflection {
+		cluster = ""
+	}
+	use := filterUse{said, cluster}
 	if said.Name != "" {
-		if f, known := c.filters[said]; known {
+		if f, known := c.filters[use]; known {
 			return f
 		}
 		where = at{said.Pos, "filters" + member(said.Name)}
 	}
-	f, problems := filters.Compile(filterSpec(said), c.plan.Path)
+	spec, err := c.filterSpec(said, cluster)
+	if err != nil {
+		if !errors.Is(err, ErrUnasked) {
+			c.fail(at{where.Pos, where.path + "." + said.Kind}, err.Error(), "")
+		}
+		if said.Name != "" {
+			c.filters[use] = nil
+		}
+		return nil
+	}
+	f, problems := filters.Compile(spec, c.plan.Path)
 	for _, p := range problems {
 		inside := at{where.Pos, where.path + "." + said.Kind}
 		if p.Field != "" {
@@ -243,20 +267,49 @@ func (c *compiler) filter(said *config.Filter, where at) *filters.Filter {
 		c.fail(inside, p.Cause, p.Fix)
 	}
 	if said.Name != "" {
-		c.filters[said] = f
+		c.filters[use] = f
 	}
 	return f
 }
 
 // filterSpec translates a filter's settings.
-func filterSpec(said *config.Filter) filters.Spec {
+func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec, error) {
 	switch body := said.Body.(type) {
 	case *config.HeadersFilter:
-		return filters.Spec{Headers: &headers.Spec{Request: changes(&body.Request), Response: changes(&body.Response)}}
+		return filters.Spec{Headers: &headers.Spec{Request: changes(&body.Request), Response: changes(&body.Response)}}, nil
 	case *config.RewriteFilter:
-		return filters.Spec{Rewrite: &rewrite.Spec{StripPrefix: body.StripPrefix, Prefix: body.Prefix, Path: body.Path, Host: body.Host}}
+		return filters.Spec{Rewrite: &rewrite.Spec{StripPrefix: body.StripPrefix, Prefix: body.Prefix, Path: body.Path, Host: body.Host}}, nil
+	case *config.GRPCWebFilter:
+		return filters.Spec{GRPCWeb: &filters.GRPCWeb{}}, nil
+	case *config.TranscodeFilter:
+		spec, err := c.transcodeSpec(body, cluster)
+		return filters.Spec{Transcode: spec}, err
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
+}
+
+// streams are the ways to write a stream.
+var streams = map[config.TranscodeStream]transcode.Stream{
+	config.StreamByAccept: transcode.ByAccept, config.StreamNDJSON: transcode.AlwaysLines, config.StreamSSE: transcode.AlwaysEvents,
+}
+
+func (c *compiler) transcodeSpec(said *config.TranscodeFilter, cluster string) (*transcode.Spec, error) {
+	if c.descriptors == nil {
+		return nil, ErrUnasked
+	}
+	var of *config.Cluster
+	if i, known := c.clusters[cluster]; known && cluster != "" {
+		of = &c.doc.Clusters[i]
+	}
+	set, err := c.descriptors(said, of)
+	if err != nil {
+		return nil, err
+	}
+	return &transcode.Spec{Descriptors: set, Stream: streams[said.Stream], Options: transcode.Options{
+		Services: said.Services, DiscardUnknownFields: said.UnknownFields == config.IgnoreUnknownFields,
+		AlwaysPrintFields: said.AlwaysPrintFields, PreserveProtoNames: said.PreserveProtoNames, EnumsAsNumbers: said.EnumsAsNumbers,
+		MessageBytesMax: int(said.MaxBody),
+	}}, nil
 }
 
 func changes(said *config.FieldChanges) headers.Changes {

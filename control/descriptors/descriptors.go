@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/control/certs"
+	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/control/file"
 	"github.com/yumen-io/yumen/filters/transcode"
@@ -28,25 +28,22 @@ import (
 // patience is how long a server may take to describe itself, over all its endpoints: a change of the configuration waits.
 const patience = 5 * time.Second
 
-// ErrOffline is returned for a set that only its server knows, by a Reader that asks nobody.
-var ErrOffline = errors.New("the descriptors are the server's to tell, and it is not asked")
-
 // Reader gets descriptor sets. It may be used from any goroutine.
 type Reader struct {
 	// Folder keeps what servers said; empty: nothing is kept.
 	Folder string
-	// Offline asks no server.
+	// Offline asks no server: what only one could tell is compile.ErrUnasked.
 	Offline bool
 	Logger  *slog.Logger // nil tells nobody
 }
 
-// Get returns the set of a filter on a route to a cluster.
+// Get returns the set of a filter on a route to a cluster. It is a compile.Descriptors.
 func (r *Reader) Get(said *config.TranscodeFilter, cluster *config.Cluster) ([]byte, error) {
 	if said.Descriptors != "" {
 		return file.Read(said.Descriptors)
 	}
 	if r.Offline {
-		return nil, ErrOffline
+		return nil, compile.ErrUnasked
 	}
 	set, err := reflect(cluster)
 	if err == nil {
