@@ -183,11 +183,12 @@ func TestConnectionsOfStreamsEnd(t *testing.T) {
 					if fr.Header().Type == http2.FrameGoAway {
 						continue
 					}
+					id := fr.Header().StreamID
 					wg.Go(func() {
 						<-release
 						mu.Lock()
 						defer mu.Unlock()
-						_ = f.head(fr.Header().StreamID, true, ":status: 200")
+						_ = f.head(id, true, ":status: 200")
 					})
 				}
 			}))
