@@ -13,9 +13,9 @@ type Facts struct {
 	ResponseBytes int64 // bytes of a response seen in this attempt
 	ClientBytes   int64 // bytes of a response, interim ones aside, sent to the client
 
-	Failure    Failure
-	Status     int  // with BadStatus
-	Reused     bool // the connection had served, or waited, before this request
+	Failure Failure
+	Status  int  // with BadStatus
+	Reused  bool // the connection had served, or waited, before this request
 
 	DeadlineLeft time.Duration // of the whole request; a large value if it has none
 	BudgetRoom   bool          // Budget.HasRoom
