@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -136,14 +137,16 @@ func TestCertificateFromAnAuthority(t *testing.T) {
 // and nothing is left of the order.
 func TestOrderThatIsGivenUp(t *testing.T) {
 	o := newOrdered(t, "http-01")
-	arrived, gate := make(chan struct{}, 10), make(chan struct{})
+	arrived, left, gate := make(chan struct{}, 10), make(chan struct{}, 10), make(chan struct{})
 	defer close(gate)
 	before := func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/order-plz" {
+			_, _ = io.Copy(io.Discard, r.Body) // from then on the server watches whether the client leaves
 			arrived <- struct{}{}
 			select {
 			case <-gate:
 			case <-r.Context().Done():
+				left <- struct{}{}
 			}
 		}
 		return false
@@ -158,7 +161,26 @@ func TestOrderThatIsGivenUp(t *testing.T) {
 	}
 	g.apply(o.doc)
 	<-arrived
-	g.Stop()
+
+	// A gateway that drains orders nothing any more: who asks for the answer would ask its successor.
+	waiting, err := dial(o.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	fmt.Fprint(waiting, "GET /waits HTTP/1.1\r\nHost: exam.test\r\n\r\n")
+	<-o.origin.waiting
+	drained := make(chan error, 1)
+	go func() { drained <- g.Drain(t.Context()) }()
+	<-left
+	<-left
+	close(o.origin.gate)
+	if a, err := waiting.read(); err != nil || a.body != "app" {
+		t.Errorf("the request that waited: %v %v", a, err)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
 }
 
 // An authority that cannot be reached keeps nobody from starting: the listener shows its stand-in, and the status says why.

@@ -110,6 +110,7 @@ func (c *Controller) carryOut(ctx context.Context, ch Change, plan *compile.Plan
 		}
 		if err != nil {
 			w.giveUp()
+			c.dropTickets()
 			err = fmt.Errorf("%s: %w", s.name, err)
 			c.attempted(metrics.ReloadFailed, err)
 			return err
@@ -225,6 +226,7 @@ func (c *Controller) settle(w *work) error {
 	c.secrets = w.secrets
 	err := c.serve(w)
 	c.closeSecrets(before)
+	c.dropTickets()
 	c.swapAuthority(w.authority, w.secrets)
 	c.serveAdmin(w)
 	c.swapAccessLog(w)

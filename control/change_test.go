@@ -130,8 +130,8 @@ func TestWhatTakesEffectLaterIsSaid(t *testing.T) {
 // A change is stopped before each of its steps: everything that the steps before it opened is closed again, nothing was
 // recorded, and the old document serves on.
 func TestChangeStoppedAtEachStep(t *testing.T) {
-	o, other := startOrigin(t, "app"), startOrigin(t, "other")
-	dir := t.TempDir()
+	o, other, s := startOrigin(t, "app"), startOrigin(t, "other"), newSite(t)
+	dir, files := t.TempDir(), s.pair("a", s.issue("a.test"))
 	g := start(t, document(o), Options{RevisionDir: filepath.Join(dir, "revisions"), Loops: 1})
 	addr := g.addr("web")
 	want(t, get(t, addr, "/"), "200 app")
@@ -148,12 +148,12 @@ func TestChangeStoppedAtEachStep(t *testing.T) {
 			defer func() { g.interrupt = func(string) error { return nil } }()
 			descriptors, goroutines := descriptorsOpen(t), runtime.NumGoroutine()
 			doc := fmt.Sprintf(`
-listeners: [{name: web, address: "127.0.0.1:0"}, {name: fresh, address: %q}]
+listeners: [{name: web, address: "127.0.0.1:0"}, {name: fresh, address: %q, tls: %s}]
 admin: off
 access_log: %s
 clusters: {app: {endpoints: [%q]}, extra: {endpoints: [%q], health: {path: /}}}
 routes: [{path: /*, cluster: extra}, {path: /app, cluster: app}]
-`, fresh, filepath.Join(dir, "access.log"), other.addr, other.addr)
+`, fresh, files, filepath.Join(dir, "access.log"), other.addr, other.addr)
 			_, err := g.Apply(t.Context(), Change{Origin: "admin", Text: []byte(doc)})
 			if err == nil || !strings.Contains(err.Error(), s.name) || !strings.Contains(err.Error(), "interrupted") {
 				t.Fatalf("got %v", err)
@@ -249,16 +249,20 @@ func TestAReloadThatChangesNothingSaysSo(t *testing.T) {
 
 // Two hundred changes, each with another listener, cluster and access log, and a request on each: nothing is left of them.
 func TestTwoHundredChangesLeaveNothing(t *testing.T) {
-	o := startOrigin(t, "app")
+	o, s := startOrigin(t, "app"), newSite(t)
+	s.pair("a", s.issue("a.test"))
 	log := filepath.Join(t.TempDir(), "access.log")
 	doc := func(n int) string {
 		return fmt.Sprintf(`
-listeners: [{name: web, address: "127.0.0.1:0"}, {name: l%d, address: "127.0.0.1:0"}]
+listeners:
+  - {name: web, address: "127.0.0.1:0"}
+  - {name: l%d, address: "127.0.0.1:0"}
+  - {name: s%d, address: "127.0.0.1:0", tls: {cert: %s, key: %s, ticket_rotation: %dm}}
 admin: off
 access_log: {path: %s, request_headers: [x-%d]}
 clusters: {kept: {endpoints: [%q]}, c%d: {endpoints: [%q], health: {path: /}, pipeline: %d}}
 routes: [{path: /*, cluster: c%d}, {path: /kept, cluster: kept}]
-`, n, log, n, o.addr, n%3, o.addr, 1+n%2, n%3)
+`, n, n, s.path("a.pem"), s.path("a.key"), 1+n%7, log, n, o.addr, n%3, o.addr, 1+n%2, n%3)
 	}
 	g := start(t, doc(0), Options{})
 	addr := g.addr("web")
@@ -277,6 +281,9 @@ routes: [{path: /*, cluster: c%d}, {path: /kept, cluster: kept}]
 			want(t, a, "200 app")
 		}
 		want(t, get(t, g.addr(fmt.Sprint("l", n)), "/"), "200 app")
+		if got := askTLS(g.addr(fmt.Sprint("s", n)), s.client("a.test"), "/"); got != "200 app" {
+			t.Error(got)
+		}
 	}
 	measure := func() (int, int) { return descriptorsOpen(t), runtime.NumGoroutine() }
 	for n := 1; n <= 10; n++ {

@@ -17,7 +17,6 @@ import (
 	"github.com/yumen-io/yumen/control/file"
 	"github.com/yumen-io/yumen/control/revision"
 	"github.com/yumen-io/yumen/control/upgrade"
-	"github.com/yumen-io/yumen/engine/tlsconn"
 	"github.com/yumen-io/yumen/telemetry/metrics"
 )
 
@@ -101,8 +100,8 @@ type Controller struct {
 	current   revision.Revision
 	plan      *compile.Plan
 	secrets   *secrets
-	authority *authority                         // nil: there is none
-	tickets   map[time.Duration]*tlsconn.Tickets // by how often their keys change
+	authority *authority                // nil: there is none
+	tickets   map[time.Duration]tickets // by how often their keys change
 	listeners []*listener
 	clusters  []*cluster
 	groups    groups
@@ -138,7 +137,7 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{
 		options: o, logger: o.Logger, env: o.Env, program: o.Program,
 		mail: newMailbox(), stopped: make(chan struct{}), ended: make(chan struct{}),
-		groups: groups{}, tickets: map[time.Duration]*tlsconn.Tickets{},
+		groups: groups{}, tickets: map[time.Duration]tickets{},
 		interrupt: func(string) error { return nil },
 	}
 	c.life, c.giveUp = context.WithCancel(context.Background())

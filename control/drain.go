@@ -46,6 +46,8 @@ func (c *Controller) leave() {
 	for _, l := range c.listeners {
 		l.socket.close()
 	}
+	// Its challenges would reach nobody, or our successor, and every order that fails counts.
+	c.endAuthority(c.authority)
 	if c.plane != nil {
 		c.plane.gateway.OnEach(func(w *gateway.Worker) { w.Drain() })
 		c.logger.Info("draining", "connections", c.plane.open())
@@ -115,7 +117,6 @@ func (c *Controller) tearDown() {
 	c.plane.gateway.OnEach(func(w *gateway.Worker) { w.Engine().CloseAll() })
 	c.groups.closeAll()
 	c.plane.stop()
-	c.endAuthority(c.authority)
 	c.closeSecrets(c.secrets)
 	c.authority, c.secrets = nil, nil
 	if c.access.log != nil {

@@ -98,10 +98,13 @@ func (p *plane) counts(i int) metrics.Loop {
 	}
 }
 
-// countHandshakes returns the handshakes of both sides. What is a part of a number is read before it, so that no difference is
-// below zero.
-func (p *plane) countHandshakes() metrics.Handshakes {
-	h := p.handshakes
+// countHandshakes returns those with clients and those with upstreams.
+func (p *plane) countHandshakes() (client, upstream metrics.Handshakes) {
+	return handshakesOf(p.handshakes), handshakesOf(p.upstreamHandshakes)
+}
+
+// handshakesOf reads what is a part of a number before it, so that no difference is below zero.
+func handshakesOf(h *tlsconn.Handshaker) metrics.Handshakes {
 	n := metrics.Handshakes{
 		Resumed: h.Resumed(), Displaced: h.Displaced(), Refused: h.Refused(), Challenges: h.Challenges(),
 		Running: h.Running(), Waiting: h.Waiting(),

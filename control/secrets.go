@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -316,26 +317,45 @@ func (c *Controller) closeSecrets(s *secrets) {
 	}
 }
 
-// ticketsOf returns the keys of session tickets that change so often. They live as long as the process: a session outlasts a
-// change of the configuration.
+// tickets are the keys of session tickets that change so often, and who changes them.
+type tickets struct {
+	keys *tlsconn.Tickets
+	stop context.CancelFunc
+}
+
+// ticketsOf returns the keys of session tickets that change so often. They live as long as some configuration asks for that:
+// a session outlasts a change of the document.
 func (c *Controller) ticketsOf(period time.Duration) (*tlsconn.Tickets, error) {
-	if t := c.tickets[period]; t != nil {
-		return t, nil
+	if t, ok := c.tickets[period]; ok {
+		return t.keys, nil
 	}
-	t, err := tlsconn.NewTickets(tlsconn.TicketOptions{Period: period}, time.Now(), rand.Reader)
+	keys, err := tlsconn.NewTickets(tlsconn.TicketOptions{Period: period}, time.Now(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	c.tickets[period] = t
-	c.background.Go(func() { c.turn(t, period) })
-	return t, nil
+	life, stop := context.WithCancel(c.life)
+	c.tickets[period] = tickets{keys, stop}
+	c.background.Go(func() { c.turn(life, keys, period) })
+	return keys, nil
+}
+
+// dropTickets ends those that the configuration in force does not ask for: a change took the last one away, or was given up.
+func (c *Controller) dropTickets() {
+	for period, t := range c.tickets {
+		if !slices.ContainsFunc(c.listeners, func(l *listener) bool {
+			return l.plan.TLS != nil && l.plan.TLS.Tickets && l.plan.TLS.TicketRotation == period
+		}) {
+			t.stop()
+			delete(c.tickets, period)
+		}
+	}
 }
 
 // ticketLooks is how often in a period it is looked whether a key is due.
 const ticketLooks = 16
 
-// turn changes the keys in time, until the gateway stops.
-func (c *Controller) turn(t *tlsconn.Tickets, period time.Duration) {
+// turn changes the keys in time, until nobody asks for them.
+func (c *Controller) turn(life context.Context, t *tlsconn.Tickets, period time.Duration) {
 	tick := time.NewTicker(max(period/ticketLooks, time.Second))
 	defer tick.Stop()
 	for {
@@ -344,7 +364,7 @@ func (c *Controller) turn(t *tlsconn.Tickets, period time.Duration) {
 			if _, err := t.Turn(now, rand.Reader); err != nil {
 				c.logger.Error("the keys of session tickets stay what they were", "error", err)
 			}
-		case <-c.life.Done():
+		case <-life.Done():
 			return
 		}
 	}

@@ -80,9 +80,9 @@ func sign(t *testing.T, by *signed, c *x509.Certificate) *signed {
 }
 
 // issue makes a certificate for both sides, valid for so long.
-func (a *signed) issue(t *testing.T, valid time.Duration, names ...string) *signed {
+func (s *signed) issue(t *testing.T, valid time.Duration, names ...string) *signed {
 	t.Helper()
-	return sign(t, a, &x509.Certificate{
+	return sign(t, s, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "common " + strings.TrimPrefix(names[0], "*.")}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(valid), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

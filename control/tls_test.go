@@ -354,8 +354,8 @@ func TestMetricsOfTLS(t *testing.T) {
 		page := httptest.NewRecorder()
 		g.Metrics().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
 		for _, line := range []string{
-			`yumen_tls_handshakes_total{result="done"} 1`, `yumen_tls_handshakes_total{result="resumed"} 2`,
-			`yumen_tls_handshakes_total{result="failed"} 1`, "yumen_tls_handshakes_running 0",
+			`yumen_tls_handshakes_total{result="done",side="client"} 1`, `yumen_tls_handshakes_total{result="resumed",side="client"} 2`,
+			`yumen_tls_handshakes_total{result="failed",side="client"} 1`, `yumen_tls_handshakes_running{side="client"} 0`, `yumen_tls_handshakes_total{result="done",side="upstream"} 0`,
 		} {
 			if !strings.Contains(page.Body.String(), line) {
 				return false

@@ -172,7 +172,7 @@ type Loop struct {
 	ConnectionsStarved uint64 // connections that had to wait for memory
 }
 
-// Handshakes are TLS handshakes since the start, each counted once, and now.
+// Handshakes are TLS handshakes of one side since the start, each counted once, and now.
 type Handshakes struct {
 	Done       uint64 // in full
 	Resumed    uint64 // went on with an earlier session
@@ -199,8 +199,8 @@ type Sources struct {
 	Loop func(loop int) Loop
 	// AccessLog returns the access log's numbers.
 	AccessLog func() AccessLog
-	// Handshakes returns the numbers of all handshakes.
-	Handshakes func() Handshakes
+	// Handshakes returns the numbers of the handshakes with clients, and of those with upstreams.
+	Handshakes func() (client, upstream Handshakes)
 	// Certificates returns every certificate in use, each once.
 	Certificates func() []Certificate
 }

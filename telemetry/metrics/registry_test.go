@@ -537,7 +537,7 @@ func TestReferencePage(t *testing.T) {
 		Loop:      func(int) Loop { return Loop{} },
 		Endpoints: func(yield func(Endpoint) bool) { yield(Endpoint{"app", "a:1", true}) },
 
-		Handshakes:   func() Handshakes { return Handshakes{} },
+		Handshakes:   func() (client, upstream Handshakes) { return client, upstream },
 		Certificates: func() []Certificate { return []Certificate{{Path: "site.pem"}} },
 	})
 	w := httptest.NewRecorder()

@@ -241,24 +241,26 @@ func (s *scrape) control() {
 		s.endpoints(sources.Endpoints)
 	}
 	if sources.Handshakes != nil {
-		s.handshakes(sources.Handshakes())
+		client, upstream := sources.Handshakes()
+		s.handshakes("client", client)
+		s.handshakes("upstream", upstream)
 	}
 	if sources.Certificates != nil {
 		s.certificates(sources.Certificates())
 	}
 }
 
-func (s *scrape) handshakes(h Handshakes) {
+func (s *scrape) handshakes(side string, h Handshakes) {
 	for _, r := range []struct {
 		result string
 		n      uint64
 	}{
 		{"done", h.Done}, {"resumed", h.Resumed}, {"failed", h.Failed}, {"refused", h.Refused}, {"displaced", h.Displaced}, {"challenge", h.Challenges},
 	} {
-		s.emit(famHandshakes, float64(r.n), r.result)
+		s.emit(famHandshakes, float64(r.n), side, r.result)
 	}
-	s.emit(famHandshakesRunning, float64(h.Running))
-	s.emit(famHandshakesWaiting, float64(h.Waiting))
+	s.emit(famHandshakesRunning, float64(h.Running), side)
+	s.emit(famHandshakesWaiting, float64(h.Waiting), side)
 }
 
 func (s *scrape) certificates(list []Certificate) {

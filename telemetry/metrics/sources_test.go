@@ -18,12 +18,15 @@ func wantSamples(t *testing.T, page, want map[string]float64) {
 
 func TestHandshakesAreShown(t *testing.T) {
 	r := newRegistry(t, testConfig(1))
-	r.SetSources(Sources{Handshakes: func() Handshakes { return Handshakes{1, 2, 3, 4, 5, 6, 7, 8} }})
+	r.SetSources(Sources{Handshakes: func() (client, upstream Handshakes) {
+		return Handshakes{1, 2, 3, 4, 5, 6, 7, 8}, Handshakes{Done: 9, Waiting: 10}
+	}})
 	wantSamples(t, page(t, r), map[string]float64{
-		`yumen_tls_handshakes_total{result="done"}`: 1, `yumen_tls_handshakes_total{result="resumed"}`: 2,
-		`yumen_tls_handshakes_total{result="failed"}`: 3, `yumen_tls_handshakes_total{result="refused"}`: 4,
-		`yumen_tls_handshakes_total{result="displaced"}`: 5, `yumen_tls_handshakes_total{result="challenge"}`: 6,
-		"yumen_tls_handshakes_running": 7, "yumen_tls_handshakes_waiting": 8,
+		`yumen_tls_handshakes_total{result="done",side="client"}`: 1, `yumen_tls_handshakes_total{result="resumed",side="client"}`: 2,
+		`yumen_tls_handshakes_total{result="failed",side="client"}`: 3, `yumen_tls_handshakes_total{result="refused",side="client"}`: 4,
+		`yumen_tls_handshakes_total{result="displaced",side="client"}`: 5, `yumen_tls_handshakes_total{result="challenge",side="client"}`: 6,
+		`yumen_tls_handshakes_running{side="client"}`: 7, `yumen_tls_handshakes_waiting{side="client"}`: 8,
+		`yumen_tls_handshakes_total{result="done",side="upstream"}`: 9, `yumen_tls_handshakes_waiting{side="upstream"}`: 10,
 	})
 }
 
