@@ -633,3 +633,17 @@ func TestAnswersThatAreOdd(t *testing.T) {
 	f("GET /v1/shelves/1:watch", call, 200, item, "", 200, broken("the upstream's answer ends without a status"))
 	f("GET /v1/shelves/1:watch", call, 200, frame(0, "\xff"), "0", 502, said(codes.Internal, "what the upstream sent is no library.Item"))
 }
+
+// What a call says of its endpoint is what the call's status says, not what its client is told.
+func TestCallsAreJudgedByTheirStatus(t *testing.T) {
+	addr, _ := serveCalls(t, echo(t))
+	r := start(t, transcodeSpec(t), retry.Config{}, addr)
+	c := r.client(t, "http1")
+	for _, code := range []codes.Code{codes.NotFound, codes.Internal, codes.Unavailable} {
+		r.do(t, c, fmt.Sprintf("GET /v1/shelves/fail-%d", code), "")
+	}
+	const name = `yumen_upstream_attempts_total{cluster="app",outcome=`
+	if got, want := r.metric(name), name+`"gateway_error"} 1`; !strings.Contains(got, want) || !strings.Contains(got, name+`"ok"} 2`) {
+		t.Errorf("got %s", got)
+	}
+}
