@@ -224,7 +224,7 @@ func (p *port) Accepted(fd int, peer netip.AddrPort) {
 	l := p.listener
 	if l.full() {
 		l.Turned.Add(1)
-		turnAway(fd)
+		turnAway(fd, p.config)
 		p.handler.TurnedAway()
 		return
 	}
@@ -306,9 +306,12 @@ func (p *port) forget() {
 var overloaded = []byte("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n" +
 	"X-Yumen-Reason: connection_limit\r\nContent-Length: 0\r\n\r\n")
 
-// turnAway answers a connection that is one too many, as far as its empty send buffer takes it, and closes it.
-func turnAway(fd int) {
-	// Best effort: a client that is gone already does not matter.
-	_, _ = syscall.Write(fd, overloaded)
+// turnAway answers a connection that is one too many, as far as its empty send buffer takes it, and closes it. Where the
+// client would not understand, the close has to do.
+func turnAway(fd int, c *ServerConfig) {
+	if c.TLS == nil && (c.Protocols == 0 || c.Protocols&HTTP1 != 0) {
+		// Best effort: a client that is gone already does not matter.
+		_, _ = syscall.Write(fd, overloaded)
+	}
 	syscall.Close(fd)
 }
