@@ -140,7 +140,6 @@ func TestGRPCWebBecomesCalls(t *testing.T) {
 			if resp.StatusCode != 415 {
 				t.Errorf("JSON: %s", resp.Status)
 			}
-			c.CloseIdleConnections()
 			r.nothingHeld(t)
 		})
 	}
@@ -237,7 +236,6 @@ func TestWebStreams(t *testing.T) {
 					resp.Header.Get("Content-Type") != kind+"+proto" || resp.Header.Get("X-Yumen-Reason") != "connect_failed" {
 					t.Errorf("%s %v %s", resp.Status, resp.Header, lines)
 				}
-				c.CloseIdleConnections()
 				r.nothingHeld(t)
 			})
 		}

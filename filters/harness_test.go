@@ -53,6 +53,7 @@ type running struct {
 	gateway *gateway.Gateway
 	group   *upstream.Group
 	metrics *metrics.Registry
+	clients []*http.Transport
 }
 
 // start runs a gateway whose route has these filters, until the test ends. Clients may speak HTTP/1 and h2c; the endpoints are
@@ -129,6 +130,9 @@ func (r *running) left() string {
 func (r *running) nothingHeld(tb testing.TB) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		for _, c := range r.clients { // again and again: with an answer in hand they may be busy with its request yet
+			c.CloseIdleConnections()
+		}
 		left := r.left()
 		if left == "" {
 			return
@@ -161,6 +165,7 @@ func (r *running) client(tb testing.TB, front string) *http.Client {
 	tr.Protocols.SetHTTP1(front == "http1")
 	tr.Protocols.SetUnencryptedHTTP2(front == "h2c")
 	tb.Cleanup(tr.CloseIdleConnections)
+	r.clients = append(r.clients, tr)
 	return &http.Client{Transport: tr, Timeout: patience}
 }
 

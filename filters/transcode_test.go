@@ -195,7 +195,6 @@ func TestBodiesAreBounded(t *testing.T) {
 				t.Errorf("%s: %d bytes in parts: %s", front, n, resp.Status)
 			}
 		}
-		c.CloseIdleConnections()
 	}
 	r.nothingHeld(t)
 }
@@ -212,7 +211,6 @@ func TestLargeMessages(t *testing.T) {
 				t.Errorf("%s: %d: %s, %d bytes", front, n, resp.Status, len(text))
 			}
 		}
-		c.CloseIdleConnections()
 	}
 	r.nothingHeld(t)
 }
@@ -388,7 +386,6 @@ func TestStreams(t *testing.T) {
 				if resp, text := r.do(t, c, "GET /v1/shelves/1:watch", "", "Accept: "+accept); resp.StatusCode != 200 || text != "" || resp.Header.Get("Content-Type") != wantType {
 					t.Errorf("%s %s %v", resp.Status, text, resp.Header)
 				}
-				c.CloseIdleConnections()
 				r.nothingHeld(t)
 			}
 			f(byAccept, "*/*", "application/x-ndjson", one, two, failed)
@@ -418,7 +415,6 @@ func TestRawStreams(t *testing.T) {
 			ends(t, resp.Body, "", end == "end") // there is no place for an error in other people's bytes
 			resp.Body.Close()
 		}
-		c.CloseIdleConnections()
 	}
 	r.nothingHeld(t)
 }
@@ -454,7 +450,6 @@ func TestAnUpstreamDies(t *testing.T) {
 				resp.Header.Get("X-Yumen-Reason") != "connect_failed" || resp.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s %v %s", resp.Status, resp.Header, text)
 			}
-			c.CloseIdleConnections()
 			r.nothingHeld(t)
 		})
 	}
@@ -473,7 +468,6 @@ func TestAnUpstreamDiesBeforeTheStatus(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &e); err != nil || resp.StatusCode != 502 || e.Code != int(codes.Unavailable) {
 			t.Errorf("%s: %s %s", front, resp.Status, text)
 		}
-		c.CloseIdleConnections()
 		r.nothingHeld(t)
 	}
 }
@@ -502,7 +496,6 @@ func TestAClientLeaves(t *testing.T) {
 				gone = true
 			}
 		}
-		c.CloseIdleConnections()
 	}
 	r.nothingHeld(t)
 }
@@ -534,7 +527,6 @@ func TestAClientLeavesBeforeTheAnswer(t *testing.T) {
 	check(t, err)
 	io.WriteString(conn, "POST /v1/shelves HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"name\":")
 	conn.Close()
-	c.CloseIdleConnections()
 	r.nothingHeld(t)
 }
 
@@ -610,7 +602,6 @@ func TestAnswersThatAreOdd(t *testing.T) {
 		if status >= 400 && resp.Header.Get("Retry-After") != "7" {
 			t.Errorf("the fields of a refusal are lost: %v", resp.Header)
 		}
-		c.CloseIdleConnections()
 		r.nothingHeld(t)
 	}
 	said := func(code codes.Code, text string) string {
