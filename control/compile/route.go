@@ -307,7 +307,8 @@ func (c *compiler) transcodeSpec(said *config.TranscodeFilter, cluster string) (
 	}
 	return &transcode.Spec{Descriptors: set, Stream: streams[said.Stream], Options: transcode.Options{
 		Services: said.Services, DiscardUnknownFields: said.UnknownFields == config.IgnoreUnknownFields,
-		AlwaysPrintFields: said.AlwaysPrintFields, PreserveProtoNames: said.PreserveProtoNames, EnumsAsNumbers: said.EnumsAsNumbers,
+		DiscardUnknownParameters: said.UnknownFields == config.IgnoreUnknownFields,
+		AlwaysPrintFields:        said.AlwaysPrintFields, PreserveProtoNames: said.PreserveProtoNames, EnumsAsNumbers: said.EnumsAsNumbers,
 		MessageBytesMax: int(said.MaxBody),
 	}}, nil
 }
