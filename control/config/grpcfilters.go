@@ -72,7 +72,7 @@ var transcodeFilterObject = sync.OnceValue(func() *object[TranscodeFilter] {
 	type T = TranscodeFilter
 	return &object[T]{
 		name: "transcode", article: "a",
-		about: "Translates HTTP and JSON to gRPC, by the google.api.http annotations of the services. Requests that none of these takes pass as they are, gRPC calls among them.",
+		about: "Translates HTTP and JSON to gRPC, by the google.api.http annotations of the services. Calls of gRPC pass as they are; other requests that none of these takes are answered with 404 or 405.",
 		pos:   func(v *T) *Pos { return &v.Pos },
 		keys: []key[T]{
 			may("descriptors", text("file", isFileName, isDescriptorSet), func(v *T) *string { return &v.Descriptors },
