@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/yumen-io/yumen/engine"
@@ -22,7 +23,7 @@ import (
 type shout struct {
 	whole, holds bool
 	body         buf.Chain // of a request that has to be whole
-	released     *int
+	released     *atomic.Int64
 }
 
 func capitals(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool) (refused bool) {
@@ -81,11 +82,11 @@ func (s *shout) Break(e gateway.Explanation, out *buf.Chain, p *buf.Pool) bool {
 
 func (s *shout) Release(p *buf.Pool) {
 	s.body.Release(p)
-	*s.released++
+	s.released.Add(1)
 }
 
 // shouting is a gateway whose requests are all shouted. A path that begins so makes the translator such: /whole, /held.
-func shouting(released *int, endpoints ...string) settings {
+func shouting(released *atomic.Int64, endpoints ...string) settings {
 	s := usual(endpoints...)
 	s.routes[0].filters = []gateway.Hooks{{Name: "shout", Request: func(x *gateway.Exchange) gateway.Verdict {
 		path := string(x.Request.PathBytes())
@@ -129,7 +130,8 @@ func sayer(w http.ResponseWriter, r *http.Request) {
 func TestBodiesAreTranslated(t *testing.T) {
 	u := httptest.NewServer(http.HandlerFunc(sayer))
 	defer u.Close()
-	var released, asked int
+	var released atomic.Int64
+	asked := 0
 	r := start(t, shouting(&released, u.Listener.Addr().String()))
 	f := func(method, path, body, want string) {
 		t.Helper()
@@ -163,8 +165,8 @@ func TestBodiesAreTranslated(t *testing.T) {
 	f("GET", "/answer", "", "597 answered translation")
 	http.DefaultClient.CloseIdleConnections()
 	r.nothingHeld(t)
-	if released != asked-1 { // one was answered before it had any
-		t.Errorf("%d translators were released, of %d", released, asked-1)
+	if released.Load() != int64(asked)-1 { // one was answered before it had any
+		t.Errorf("%d translators were released, of %d", released.Load(), asked-1)
 	}
 }
 
@@ -172,7 +174,7 @@ func TestBodiesAreTranslated(t *testing.T) {
 func TestAWholeBodyIsAskedFor(t *testing.T) {
 	u := httptest.NewServer(http.HandlerFunc(sayer))
 	defer u.Close()
-	released := 0
+	var released atomic.Int64
 	for _, front := range speeches[:2] {
 		s := shouting(&released, u.Listener.Addr().String())
 		s.server.Protocols = engine.HTTP1 | engine.HTTP2
@@ -214,7 +216,7 @@ func once(t *testing.T, closes int) (addr string) {
 func TestTranslatedRequestsAreSentAgain(t *testing.T) {
 	f := func(method string, closes int, endpoint func(addr string) []string, wantStatus int, want string) {
 		t.Helper()
-		released := 0
+		var released atomic.Int64
 		s := shouting(&released, endpoint(once(t, closes))...)
 		s.routes[0].retry = retry.Config{Attempts: 3, BackoffBase: -1}
 		hook := s.routes[0].filters[0].Request

@@ -249,14 +249,26 @@ func TestPredicatesDoNotAllocate(t *testing.T) {
 	}
 	r := &Request{Query: []byte("x=1&q=a%20b+c%21&r=%78%20y"), Fields: &byteHead{
 		{"X-A", []byte("0")}, {"X-A", []byte("1")}, {"x-b", []byte("abc42")}, {"cookie", []byte("a=b; c=xyz")}}}
-	if n := testing.AllocsPerRun(100, func() {
+	n := testing.AllocsPerRun(1000, func() {
 		for i := range m.predicates {
 			if !m.predicates[i].Holds(r) {
 				t.Fatalf("%s: %s", &m.predicates[i], m.predicates[i].Found(r))
 			}
 		}
-	}); n != 0 {
+	})
+	// An expression keeps what it needs in a sync.Pool, which the race detector empties at random: two of them may then
+	// allocate now and then.
+	if n > 2 {
 		t.Errorf("%v allocations", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() {
+		for i := range m.predicates {
+			if m.predicates[i].regex == nil {
+				m.predicates[i].Holds(r)
+			}
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations without expressions", n)
 	}
 }
 
