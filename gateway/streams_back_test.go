@@ -268,7 +268,7 @@ func TestSlowClientsDoNotHoldUpOthersOnTheirConnection(t *testing.T) {
 // What an upstream sends of an answer that is given up is nobody's, and must not be missing on the connection.
 func TestCancelledAnswersLeaveTheConnectionItsWindow(t *testing.T) {
 	t.Parallel()
-	const cancelled = 10_000
+	const cancelled = 1_000
 	data := make([]byte, 2<<10)
 	s := many(serveFrames(t, func(f *frames) {
 		check(t, f.WriteSettings())
