@@ -81,12 +81,7 @@ func serverName() kind[string] {
 		}
 		return "", ""
 	})
-	read := k.read
-	k.read = func(d *decoder, n *yaml.Node, v *string) {
-		read(d, n, v)
-		*v = strings.ToLower(*v)
-	}
-	return k
+	return inLowerCase(k)
 }
 
 // settleProtocol gives a cluster the TLS its protocol implies, and looks whether what is said of it goes with the

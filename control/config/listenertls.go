@@ -252,12 +252,7 @@ func acmeName() kind[string] {
 		}
 		return "", ""
 	})
-	read := k.read
-	k.read = func(d *decoder, n *yaml.Node, v *string) {
-		read(d, n, v)
-		*v = strings.ToLower(*v)
-	}
-	return k
+	return inLowerCase(k)
 }
 
 func clientCertificates() kind[*ClientCertificates] {

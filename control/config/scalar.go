@@ -237,3 +237,13 @@ func switchNode(on bool) *yaml.Node {
 func valueNode(s string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
 }
+
+// inLowerCase reads as k does, and keeps what it read in lower case: names of hosts are equal whatever their case.
+func inLowerCase(k kind[string]) kind[string] {
+	read := k.read
+	k.read = func(d *decoder, n *yaml.Node, v *string) {
+		read(d, n, v)
+		*v = strings.ToLower(*v)
+	}
+	return k
+}
