@@ -31,12 +31,7 @@ func fields() kind[[]Field] {
 // fieldName is the name of a header field, in lower case.
 func fieldName(checks ...check) kind[string] {
 	k := text("header name", append([]check{fieldNameText}, checks...)...)
-	read := k.read
-	k.read = func(d *decoder, n *yaml.Node, v *string) {
-		read(d, n, v)
-		*v = strings.ToLower(*v)
-	}
-	return k
+	return inLowerCase(k)
 }
 
 // fieldNameText accepts a token (RFC 9110 section 5.6.2).

@@ -238,7 +238,7 @@ func valueNode(s string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
 }
 
-// inLowerCase reads as k does, and keeps what it read in lower case: names of hosts are equal whatever their case.
+// inLowerCase reads as k does, and keeps what it read in lower case: it is for names that are equal whatever their case.
 func inLowerCase(k kind[string]) kind[string] {
 	read := k.read
 	k.read = func(d *decoder, n *yaml.Node, v *string) {
