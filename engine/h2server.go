@@ -10,6 +10,14 @@ import (
 	"github.com/yumen-io/yumen/internal/mono"
 )
 
+// What one connection may ask of a turn, so that its neighbours' requests are not far behind: requests to be begun, and bytes
+// of frames that are none and cost work all the same. An honest client seldom has so much to say at once, and then it
+// goes on in the next turn.
+const (
+	turnRequests = 16
+	turnBytes    = 4 << 10
+)
+
 // queuedMax is how much of all answers together may wait for windows that a client keeps shut, before those who feed them
 // are told to pause: a hundred streams must not hold a hundred times what one may. A stream of which nothing waits goes on
 // all the same, or a few downloads that their client has stopped would stop the others.
@@ -27,6 +35,7 @@ type h2Server struct {
 	leaving  parting
 	leftover []*Stream // those answered, whose last bytes wait for windows or for their turn
 	crowded  bool      // somebody was told to pause for what the others have queued
+	paced    bool      // it had its share of this turn
 	ending   bool      // nothing more is read as HTTP: what is to be sent is sent, and the connection ends
 
 	refilledAt mono.Time // when budgets of the codec were refilled last
@@ -51,6 +60,7 @@ func (c *h2Server) start() {
 	c.mux, c.quietAt = c, c.began
 	c.streams = make(map[uint32]*Stream)
 	c.codec.Start(&c.out, c.w.Bufs)
+	c.codec.Pace(turnBytes)
 	c.flushLater()
 	c.wind()
 	if c.draining() {
@@ -63,21 +73,22 @@ func (c *h2Server) start() {
 
 // Ready is called by the loop.
 func (c *h2Server) Ready(ev loop.Events) {
+	c.paced = false
 	c.wake()
 	c.wire.Ready(ev)
 }
 
 // hungry: everything is read at once, for what the peer says of one stream may let another go on; what a paused stream
 // cannot take is held within the windows. Only a client that takes none of our bytes is not read: it would have us collect
-// answers to its frames. Bodies alone do not fill so much.
-func (c *h2Server) hungry() bool { return c.ending || c.roomy() }
+// answers to its frames. Bodies alone do not fill so much. And one that had its share of this turn waits for the next.
+func (c *h2Server) hungry() bool { return c.ending || !c.paced && c.roomy() }
 
 func (c *h2Server) received() {
 	if now := c.w.Loop.Now(); now.Sub(c.refilledAt) >= lookPause {
 		c.refilledAt = now
 		c.codec.Refill()
 	}
-	for !c.dead && !c.ending && c.in.Len() > 0 && c.hungry() {
+	for begun := c.requests; !c.dead && !c.ending && c.in.Len() > 0 && c.hungry(); {
 		if c.head == nil {
 			c.head = c.w.Heads.Get()
 		}
@@ -87,9 +98,14 @@ func (c *h2Server) received() {
 			break
 		}
 		if ev.Kind == message.None {
+			c.paced = c.codec.Paused()
 			break
 		}
 		c.take(ev)
+		c.paced = c.requests-begun >= turnRequests
+	}
+	if c.paced {
+		c.resume()
 	}
 	switch {
 	case c.dead:

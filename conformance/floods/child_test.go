@@ -24,6 +24,7 @@ const (
 	roleEnv      = "YUMEN_FLOOD_ROLE"
 	roleAttacker = "attacker"
 	roleUpstream = "upstream"
+	roleDistant  = "distant" // the upstream of what attackers ask for
 	attackEnv    = "YUMEN_FLOOD_ATTACK"
 	victimEnv    = "YUMEN_FLOOD_VICTIM" // host:port
 )
@@ -96,7 +97,7 @@ func told() <-chan struct{} {
 	return over
 }
 
-// serveUpstream is the life of the upstream: / is short, /large is long. It prints where it listens.
+// serveUpstream is the life of an upstream: / is short, /large is long. It prints where it listens.
 func serveUpstream() int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

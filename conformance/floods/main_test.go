@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 		os.Exit(attackUntilTold(os.Getenv(attackEnv), os.Getenv(victimEnv)))
 	case roleUpstream:
 		os.Exit(serveUpstream())
+	case roleDistant:
+		stepBack()
+		os.Exit(serveUpstream())
 	}
 	flag.Parse()
 	if *peerFlag != "" {

@@ -24,6 +24,8 @@ type conn struct {
 	block      headerBlock  // the header block that is being read
 	reader     block.Reader // and what decodes it
 	changes    changes
+	pace       int  // bytes without an event before Next stops; 0: any number
+	paused     bool // Next stopped for that
 
 	// The peer.
 	peer   peerSettings
@@ -116,7 +118,8 @@ func (c *conn) next(in, out *buf.Chain, p *buf.Pool, h *message.Head) (message.E
 	if c.broken() {
 		return message.Event{}, c.fatal
 	}
-	for {
+	c.paused = false
+	for begun := in.Len(); ; {
 		if c.losing {
 			return c.lose(p), nil
 		}
@@ -127,8 +130,19 @@ func (c *conn) next(in, out *buf.Chain, p *buf.Pool, h *message.Head) (message.E
 		if more || e.Kind != message.None {
 			return e, nil
 		}
+		if c.pace > 0 && begun-in.Len() >= c.pace && in.Len() > 0 {
+			c.paused = true
+			return message.Event{}, nil
+		}
 	}
 }
+
+// Pace has Next stop after about n bytes that made no event, of frames that cost work and give nothing to do: whoever has
+// other connections to serve goes on with this one later. 0, as at first, is no pace.
+func (c *conn) Pace(n int) { c.pace = n }
+
+// Paused tells of a Next that returned None that it stopped for the sake of the pace, and there is more to read.
+func (c *conn) Paused() bool { return c.paused }
 
 // step reads the next part of a frame. more tells that it is not there yet.
 func (c *conn) step(in, out *buf.Chain, p *buf.Pool, h *message.Head) (e message.Event, more bool, f *fault) {
