@@ -25,6 +25,9 @@ func (x *Exchange) fail(f *Failure) {
 	if f == bodyTooLarge {
 		x.client.Last()
 	}
+	if x.reached > 0 && x.hasFailed(x.reached) && x.client != nil && x.takenOver(x.reached, f) {
+		return
+	}
 	x.say(f.Status, f.Reason, f.Text)
 }
 
@@ -134,9 +137,66 @@ func (x *Exchange) send(h *message.Head, body []byte) {
 		x.finish()
 		return
 	}
+	headOnly := string(x.clientMethod()) == "HEAD"
+	if x.answerStages.any() || len(body) > answerPart && !headOnly {
+		x.sendStep(h, body, headOnly)
+		return
+	}
 	s := x.client
 	x.client = nil
-	x.bodyOut = sendAnswer(x.w.engine.Bufs, s, h, body, string(x.clientMethod()) == "HEAD")
+	x.bodyOut = sendAnswer(x.w.engine.Bufs, s, h, body, headOnly)
+	x.whole = true
+	x.finish()
+}
+
+// answerPart is how much of a body of our own is sent at a time: a client that reads slowly has no more of it in our memory
+// than of an upstream's.
+const answerPart = 64 << 10
+
+// sendStep sends an answer of our own whose body passes stages, or is large, as its client takes it.
+func (x *Exchange) sendStep(h *message.Head, body []byte, headOnly bool) {
+	if !x.answerStages.any() {
+		h.Length = int64(len(body))
+	}
+	if len(body) == 0 || headOnly || h.Status == 204 || h.Status == 304 {
+		if err := x.sendHeadAlone(h); err != nil {
+			x.cut(badStage)
+			return
+		}
+		x.client = nil
+		x.finish()
+		return
+	}
+	if err := x.client.SendHead(h, false); err != nil {
+		x.cut(badStage)
+		return
+	}
+	x.rest = body
+	x.feed()
+}
+
+// feed goes on sending a body of our own.
+func (x *Exchange) feed() {
+	for len(x.rest) > 0 && !x.client.Full() {
+		n := min(len(x.rest), answerPart)
+		var part buf.Chain
+		part.Append(x.w.engine.Bufs, x.rest[:n])
+		x.rest = x.rest[n:]
+		err := x.sendData(&part, n)
+		part.Release(x.w.engine.Bufs)
+		if err != nil {
+			x.cut(badStage)
+			return
+		}
+	}
+	if len(x.rest) > 0 {
+		return
+	}
+	if err := x.sendEnd(nil); err != nil {
+		x.cut(badStage)
+		return
+	}
+	x.client = nil
 	x.finish()
 }
 

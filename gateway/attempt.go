@@ -23,6 +23,7 @@ const (
 	stepHead                // the request is on its way; no head came back yet
 	stepBody                // the response's body
 	stepTunnel              // bytes of another protocol, both ways
+	stepFilter              // none yet: a filter waits for a time
 )
 
 // Attempt is one try of an exchange against one endpoint. An exchange makes them one after the other, in the same memory.
@@ -60,7 +61,7 @@ func (a *Attempt) start() {
 		return
 	}
 	x.attempts++
-	a.cluster = x.Route.Cluster.On(x.w.index)
+	a.cluster = x.cluster.On(x.w.index)
 	e, why := a.cluster.Pick(x.w.random(), x.balanceKey(), &x.tried)
 	if e == nil {
 		a.step = stepNone
@@ -113,6 +114,7 @@ func (a *Attempt) ConnReady(c *engine.ClientConn) {
 		return
 	}
 	a.stream, a.step, a.sentEnd = s, stepHead, bodyless
+	x.sentAny = true
 	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.headTimeout()))
 	if !bodyless {
 		x.passBody()
@@ -334,7 +336,7 @@ func (a *Attempt) end(trailers *message.Fields) {
 		a.endTranslated(trailers)
 		return
 	}
-	if err := x.client.SendEnd(trailers); err != nil {
+	if err := x.sendEnd(trailers); err != nil {
 		a.giveUp(health.BadResponse)
 		x.cut(badResponse)
 		return
@@ -370,6 +372,8 @@ func (a *Attempt) Failed(s *engine.Stream, err error) {
 // Expire is called by the loop.
 func (a *Attempt) Expire(*loop.Timer) {
 	switch a.step {
+	case stepFilter:
+		a.x.waited()
 	case stepBackoff:
 		a.start()
 	case stepQueue:

@@ -8,6 +8,7 @@ import (
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/loop"
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/gateway/upstream"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/balance"
 	"github.com/yumen-io/yumen/policy/match"
@@ -45,11 +46,26 @@ type Exchange struct {
 	grpc       bool          // the request is a call
 	patience   time.Duration // how long its client waits for the call; 0: it does not say
 
+	// Filters.
+	reached  int    // how many of the route's filters the request has come to
+	calling  int    // whose hook runs
+	kept     []any  // by filters, for themselves
+	sampled  bool   // passes of guards are recorded
+	guard    *Guard // the last that was not content
+	shadowed *Guard // the first that would not have been
+	claims   Claims
+	// While one of them waits.
+	waiting bool
+	working bool   // on the loop's work list
+	serial  uint64 // of the wait; it goes on over exchanges, so that a late wake wakes nobody else
+	then    func(x *Exchange) Verdict
+
 	// Routing.
-	Route  *Route
-	match  match.Request
-	Params route.Params
-	host   []byte
+	Route   *Route
+	cluster *upstream.Group // the route's, or another that a filter chose
+	match   match.Request
+	Params  route.Params
+	host    []byte
 
 	// The request's body.
 	bodyIn      int64     // bytes received
@@ -60,7 +76,9 @@ type Exchange struct {
 	bodyEnded   bool
 	trailers    message.Fields
 	hasTrailers bool
+	sentAny     bool // an upstream has got some of the request
 
+	requestStages stages
 	// Attempts.
 	attempt  Attempt
 	attempts int
@@ -76,8 +94,12 @@ type Exchange struct {
 	reason   string // when the gateway made the answer
 	bodyOut  int64
 	answered bool // a final head went to the client
+	whole    bool // its end too
 	tunnel   bool // which was a 101
 	socket   *webSocket
+
+	answerStages stages
+	rest         []byte // of a large body of our own that its client has not taken yet
 }
 
 // begin is the story of an exchange, up to the first attempt.
@@ -106,9 +128,20 @@ func (x *Exchange) begin(l *Listener, s *engine.Stream, c *engine.ServerConn, h 
 	if answers := x.w.gateway.challenges.Load(); answers != nil && x.answerChallenge(*answers) {
 		return
 	}
-	if !x.findRoute() || !x.filterRequest() {
+	if !x.findRoute() {
 		return
 	}
+	x.cluster = x.Route.Cluster
+	if len(x.Route.Filters) > 0 {
+		x.sampled = x.w.takeSample()
+	}
+	if x.filterRequest() {
+		x.dispatch()
+	}
+}
+
+// dispatch goes on behind the filters.
+func (x *Exchange) dispatch() {
 	switch r := x.Route; {
 	case r.Respond != nil:
 		x.respond(r.Respond)
@@ -123,7 +156,16 @@ func (x *Exchange) begin(l *Listener, s *engine.Stream, c *engine.ServerConn, h 
 
 // translate begins with what there is of the request's body: nothing yet, or nothing at all.
 func (x *Exchange) translate() {
-	if x.bodyEnded && !x.translateRequest(&x.translated, 0, true) {
+	if n := x.held.Len(); n > 0 { // came while a filter waited
+		var early buf.Chain
+		x.held.MoveTo(&early)
+		if !x.translateRequest(&early, n, x.bodyEnded) {
+			return
+		}
+		if !x.bodyEnded {
+			x.client.Resume()
+		}
+	} else if x.bodyEnded && !x.translateRequest(&x.translated, 0, true) {
 		return
 	}
 	if !x.translator.Whole() {
@@ -171,12 +213,50 @@ func AppendHost(b, authority []byte) []byte {
 }
 
 func (x *Exchange) filterRequest() bool {
-	for i := range x.Route.Filters {
-		if do := x.Route.Filters[i].Request; do != nil && do(x) == Answered {
-			return false
+	for x.reached < len(x.Route.Filters) {
+		i := x.reached
+		x.reached++
+		if do := x.Route.Filters[i].Request; do != nil {
+			x.calling = i
+			if do(x) != GoOn {
+				return false
+			}
 		}
 	}
 	return true
+}
+
+// hasFailed tells whether one of the first n filters may have an answer in the place of a failure.
+func (x *Exchange) hasFailed(n int) bool {
+	for i := range n {
+		if x.Route.Filters[i].Failed != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// takenOver asks the first n filters, the last of them first, whether they answer in the place of a failure.
+func (x *Exchange) takenOver(n int, f *Failure) bool {
+	for i := n - 1; i >= 0; i-- {
+		if do := x.Route.Filters[i].Failed; do != nil {
+			x.calling = i
+			if do(x, f) != GoOn {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// filtersDone tells the filters that the exchange is over.
+func (x *Exchange) filtersDone() {
+	for i := x.reached - 1; i >= 0; i-- {
+		if do := x.Route.Filters[i].Done; do != nil {
+			x.calling = i
+			do(x)
+		}
+	}
 }
 
 // proxy makes the first attempt.
@@ -185,7 +265,7 @@ func (x *Exchange) proxy() {
 	if limit := x.limit(); limit > 0 {
 		x.w.engine.Loop.Arm(&x.timer, x.began.Add(limit))
 	}
-	cluster := r.Cluster.On(x.w.index)
+	cluster := x.cluster.On(x.w.index)
 	cluster.Budget().Request(x.w.now())
 	x.keepsReplay = (!x.bodyEnded || x.held.Len() > 0) && !x.raw && r.Retry.Retries() && (x.repeatable() || cluster.Multiplexed() || r.Retry.RetriesGRPC())
 	x.attempt.start()
@@ -245,7 +325,17 @@ func (x *Exchange) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool
 		x.fail(bodyTooLarge)
 		return
 	}
-	if x.translator != nil {
+	if x.rest != nil { // the answer is on its way, and nobody asks any more
+		src.Skip(x.w.engine.Bufs, n)
+		return
+	}
+	if x.requestStages.any() {
+		if x.stageRequest(src, n, end) {
+			x.passStaged()
+		}
+		return
+	}
+	if x.translator != nil && !x.waiting {
 		if x.translateRequest(src, n, end) {
 			x.passTranslated()
 		}
@@ -268,7 +358,17 @@ func (x *Exchange) passTranslated() {
 // ReceiveEnd notes the end of the request's body.
 func (x *Exchange) ReceiveEnd(s *engine.Stream, trailers *message.Fields) {
 	x.bodyEnded = true
-	if x.translator != nil {
+	if x.rest != nil {
+		return
+	}
+	if x.requestStages.any() && !x.stageRequest(nil, 0, true) {
+		return
+	}
+	if x.translator != nil && !x.waiting {
+		if x.requestStages.any() {
+			x.passStaged()
+			return
+		}
 		if x.translateRequest(&x.translated, 0, true) {
 			x.passTranslated()
 		}
@@ -279,6 +379,23 @@ func (x *Exchange) ReceiveEnd(s *engine.Stream, trailers *message.Fields) {
 		x.hasTrailers = true
 	}
 	x.passBody()
+}
+
+// passStaged goes on with what stages have made of the body so far.
+func (x *Exchange) passStaged() {
+	if x.translator == nil || x.waiting {
+		x.passBody()
+		return
+	}
+	n := x.held.Len()
+	if n == 0 && !x.bodyEnded {
+		return
+	}
+	var staged buf.Chain
+	x.held.MoveTo(&staged)
+	if x.translateRequest(&staged, n, x.bodyEnded) {
+		x.passTranslated()
+	}
 }
 
 // passBody gives what is held of the body to the attempt, if there is one that takes it, and asks the client to wait
@@ -306,7 +423,13 @@ func (x *Exchange) keepForReplay(n int) {
 }
 
 // Drained: the client took what was waiting for it.
-func (x *Exchange) Drained(*engine.Stream) { x.attempt.resume() }
+func (x *Exchange) Drained(*engine.Stream) {
+	if x.rest != nil {
+		x.feed()
+		return
+	}
+	x.attempt.resume()
+}
 
 // Failed: the client is gone, or broke the protocol in the middle of its body.
 func (x *Exchange) Failed(s *engine.Stream, err error) {
@@ -330,12 +453,13 @@ func (x *Exchange) Failed(s *engine.Stream, err error) {
 func (x *Exchange) sendHead(h *message.Head, end bool) bool {
 	x.answered, x.status = true, h.Status
 	x.filterResponse(h)
-	if err := x.client.SendHead(h, end); err != nil {
+	if !end {
+		return x.client.SendHead(h, false) == nil
+	}
+	if x.sendHeadAlone(h) != nil {
 		return false
 	}
-	if end {
-		x.client = nil
-	}
+	x.client = nil
 	return true
 }
 
@@ -345,6 +469,7 @@ func (x *Exchange) filterResponse(h *message.Head) {
 	}
 	for i := len(x.Route.Filters) - 1; i >= 0; i-- {
 		if do := x.Route.Filters[i].Response; do != nil {
+			x.calling = i
 			do(x, h)
 		}
 	}
@@ -352,6 +477,9 @@ func (x *Exchange) filterResponse(h *message.Head) {
 
 // sendData passes a part of the response's body on.
 func (x *Exchange) sendData(src *buf.Chain, n int) error {
+	if x.answerStages.any() && !x.tunnel {
+		return x.stageAnswer(src, n)
+	}
 	x.bodyOut += int64(n)
 	if x.socket != nil {
 		x.socket.toClient(src, n)
@@ -376,7 +504,21 @@ func (x *Exchange) cut(f *Failure) {
 func (x *Exchange) finish() {
 	w := x.w
 	w.engine.Loop.Disarm(&x.timer)
+	if x.waiting {
+		w.engine.Loop.Disarm(&x.attempt.timer)
+	}
+	x.serial++ // whoever would wake it is late
+	x.waiting, x.then = false, nil
+	if x.reached > 0 {
+		x.filtersDone()
+	}
 	x.report()
+	if x.answerStages.any() {
+		x.answerStages.release(w.engine.Bufs, x.whole)
+	}
+	if x.requestStages.any() {
+		x.requestStages.release(w.engine.Bufs, x.whole)
+	}
 	x.closeSocket()
 	x.held.Release(w.engine.Bufs)
 	if x.translator != nil {
@@ -401,6 +543,10 @@ func (x *Exchange) reset() {
 	x.bodyIn, x.bodyGiven, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, 0, false, false, false
 	x.raw, x.grpc, x.patience = false, false, 0
 	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
+	x.whole, x.sentAny, x.rest = false, false, nil
+	x.reached, x.calling, x.sampled, x.guard, x.shadowed, x.claims, x.cluster = 0, 0, false, nil, nil, nil, nil
+	clear(x.kept)
+	x.kept = x.kept[:0]
 	x.trailers.Reset()
 	x.tried.Reset()
 }

@@ -87,6 +87,10 @@ var (
 		Text: "the request as a whole took longer than its route allows", Outcome: health.Aborted}
 	deadlineExceeded = &Failure{Side: Client, Status: 504, Reason: "deadline_exceeded",
 		Text: "the time that the client gave the call is over", Outcome: health.Aborted}
+	tooMuchWork = &Failure{Side: Self, Status: 503, Reason: "work_queue_full", Outcome: health.Aborted,
+		Text: "too many requests wait for work that takes longer than a loop has"}
+	badStage = &Failure{Side: Self, Status: 502, Reason: "body_filter_failed", Outcome: health.Aborted,
+		Text: "a filter could not go on with the answer's body"}
 	bodyTooLarge = &Failure{Side: Client, Status: 413, Reason: "body_too_large",
 		Text: "the request's body is larger than the listener allows", Outcome: health.Aborted}
 	tunnelIdle = &Failure{Side: Self, Status: 101, Reason: "tunnel_idle",
@@ -102,6 +106,7 @@ var failures = []*Failure{
 	connectFailed, connectTimeout, handshakeFailed, upstreamReset, upstreamClosed, leftAlone, streamReset, lostTogether, badResponse, firstByteTimeout, betweenBytesTimeout,
 	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, noTunnel, retriableStatus,
 	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, deadlineExceeded, bodyTooLarge, tunnelIdle, tunnelDrained, clientGone,
+	tooMuchWork, badStage,
 }
 
 // Answers by configuration, and to OPTIONS *, have reasons too, so that they can be told from those of an upstream.

@@ -1,6 +1,13 @@
 package gateway
 
-import "github.com/yumen-io/yumen/engine/message"
+import (
+	"time"
+
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/gateway/upstream"
+	"github.com/yumen-io/yumen/policy/health"
+	"github.com/yumen-io/yumen/policy/retry"
+)
 
 // Hooks are what a compiled filter does at the stations of an exchange. A filter fills in those it needs. Hooks of a
 // route's filters run in their order on the way in, and in the reverse order on the way out.
@@ -9,8 +16,14 @@ type Hooks struct {
 	Name string
 	// Request may change the request's head before an endpoint is chosen, or answer by itself.
 	Request func(x *Exchange) Verdict
-	// Response may change the response's head before the client gets it. It runs for answers of the gateway's own too.
+	// Response may change the response's head before the client gets it. It runs for answers of the gateway's own too, also
+	// where the request did not come as far as the filter.
 	Response func(x *Exchange, h *message.Head)
+	// Failed may answer in the place of a failure that the client was not told of yet, and then returns Answered. Those that the
+	// request came past are asked, in the reverse order; of a guard's refusal those before the guard.
+	Failed func(x *Exchange, f *Failure) Verdict
+	// Done is called once at the end of an exchange whose request came as far as the filter, in the reverse order.
+	Done func(x *Exchange)
 }
 
 // Verdict is what a request hook wants to happen next.
@@ -20,9 +33,86 @@ type Verdict uint8
 const (
 	// GoOn to the next hook.
 	GoOn Verdict = iota
-	// Answered: the hook has answered, the exchange is over.
+	// Answered: the hook has answered, the exchange is over or has begun anew.
 	Answered
+	// Waiting: the hook has suspended the exchange, and whoever holds its Wake will say how it goes on.
+	Waiting
 )
+
+// Keep has the filter whose hook runs keep something for its later hooks on this exchange. A pointer costs no memory.
+func (x *Exchange) Keep(v any) {
+	for len(x.kept) <= x.calling {
+		x.kept = append(x.kept, nil)
+	}
+	x.kept[x.calling] = v
+}
+
+// Kept returns what the filter has kept; nil if nothing, or if the request did not come as far as the filter.
+func (x *Exchange) Kept() any {
+	if x.calling < len(x.kept) {
+		return x.kept[x.calling]
+	}
+	return nil
+}
+
+// Outcome is how an exchange ended, for Done.
+type Outcome struct {
+	Status     int
+	Reason     string         // of an answer of the gateway's own
+	Failure    *Failure       // what the client was told or cut for; nil: an answer, whatever its status
+	Health     health.Outcome // what it says of the upstream: Aborted where it says nothing
+	FirstByte  time.Duration  // of the last attempt; below zero if its answer did not begin
+	Took       time.Duration  // the whole exchange
+	Attempts   int
+	ClientGone bool
+}
+
+// Outcome tells how the exchange ended. It is for Done.
+func (x *Exchange) Outcome() Outcome {
+	o := Outcome{Status: x.status, Reason: x.reason, Attempts: x.attempts, Took: x.w.now().Sub(x.began), FirstByte: -1,
+		ClientGone: x.reason == clientGone.Reason}
+	a := &x.attempt
+	if a.headAt > 0 && x.attempts > 0 {
+		o.FirstByte = a.headAt.Sub(a.began)
+	}
+	switch {
+	case x.reason != "":
+		o.Failure, o.Health = x.failure, health.Aborted
+		if o.Failure != nil {
+			o.Health = o.Failure.Outcome
+		}
+	case x.attempts > 0:
+		o.Health = a.verdict
+	default:
+		o.Health = health.Aborted
+	}
+	return o
+}
+
+// ClusterRef is a cluster that a filter names.
+type ClusterRef struct {
+	Name  string
+	Index int // in the snapshot
+}
+
+// ClusterAt returns a cluster of the exchange's snapshot.
+func (x *Exchange) ClusterAt(ref ClusterRef) *upstream.Group { return x.snapshot.Clusters[ref.Index] }
+
+// UseCluster sends the request to another cluster than the route's. It is for request hooks.
+func (x *Exchange) UseCluster(ref ClusterRef) { x.cluster = x.ClusterAt(ref) }
+
+// TryCluster begins anew with another cluster, in a Failed hook, which then returns Answered. It returns false if the request
+// cannot be sent again: an upstream may have acted on it, or its body is gone.
+func (x *Exchange) TryCluster(ref ClusterRef) bool {
+	sent := x.bodyGiven > int64(x.replay.Len())
+	if sent && !x.keepsReplay || x.attempts > 0 && !x.repeatable() && x.sentAny {
+		return false
+	}
+	x.cluster = x.ClusterAt(ref)
+	x.tried.Reset()
+	x.attempt.next(retry.Verdict{Again: true, Fresh: false})
+	return true
+}
 
 // LoopsMax bounds the loops of a gateway: documents can ask for no more.
 const LoopsMax = 1024

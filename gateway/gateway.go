@@ -27,6 +27,7 @@ type Gateway struct {
 	current    atomic.Pointer[Snapshot]
 	challenges atomic.Pointer[map[string]string]
 	words      *words
+	offload    func(work func()) bool
 	wall       func() time.Time
 }
 
@@ -40,13 +41,17 @@ type Config struct {
 	LogHeaders []string
 	// Wall tells the time of day, for the Date of the gateway's own answers.
 	Wall func() time.Time
+	// Offload has work done by another goroutine, or returns false if too much waits already; nil offloads nothing.
+	Offload func(work func()) bool
+	// Reasons are the words that filters answer with, beside the gateway's own.
+	Reasons []string
 	// IDSeed makes request ids of this process differ from those of any other.
 	IDSeed [8]byte
 }
 
 // New returns a gateway that has no configuration yet.
 func New(cfg Config) *Gateway {
-	g := &Gateway{words: newWords(), wall: cfg.Wall}
+	g := &Gateway{words: newWords(cfg.Reasons), wall: cfg.Wall, offload: cfg.Offload}
 	for i, e := range cfg.Engines {
 		g.Workers = append(g.Workers, newWorker(g, i, e, cfg))
 	}

@@ -60,3 +60,75 @@ func cookie(h *message.Head, name string) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// KeyParts is what a guard counts by: those of whom all parts are equal share a count. Frozen.
+type KeyParts []Key
+
+// keyWords are the parts' names in keys and documents.
+var keyWords = [...]string{ByClientAddress: "client", ByHeader: "header", ByCookie: "cookie", ByPathParam: "param", ByClaim: "claim",
+	ByHost: "host", ByMethod: "method", ByPath: "path", ByRoute: "route", ByListener: "listener"}
+
+// Append appends the key of a request as people read it: "tenant=a,client=192.0.2.1". A part that the request does not have is
+// empty, and complete false. A comma within a value has a backslash before it: two different requests never have one key.
+func (p KeyParts) Append(b []byte, x *Exchange) (key []byte, complete bool) {
+	complete = true
+	for i := range p {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		k := &p[i]
+		if k.Name != "" {
+			b = append(b, k.Name...)
+		} else {
+			b = append(b, keyWords[k.By]...)
+		}
+		b = append(b, '=')
+		switch k.By {
+		case ByClientAddress:
+			b = appendClient(b, x.ClientAddr)
+			continue
+		case ByRoute:
+			b = append(b, x.Route.Name...)
+			continue
+		case ByListener:
+			b = append(b, x.listener.Name...)
+			continue
+		}
+		v, ok := k.valueOf(x)
+		complete = complete && ok
+		for _, c := range v {
+			if c == ',' || c == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, c)
+		}
+	}
+	return b, complete
+}
+
+// appendClient appends the address that stands for a client: of IPv6 the /64, since one client has all of that (RFC 6177).
+func appendClient(b []byte, a netip.Addr) []byte {
+	a = a.Unmap()
+	if !a.Is6() {
+		return a.AppendTo(b)
+	}
+	network, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return a.AppendTo(b)
+	}
+	return network.AppendTo(b)
+}
+
+func (k *Key) valueOf(x *Exchange) ([]byte, bool) {
+	switch k.By {
+	case ByClaim:
+		return x.Claim(k.Name)
+	case ByHost:
+		return x.host, true
+	case ByMethod:
+		return x.clientMethod(), true
+	case ByPath:
+		return x.Request.Bytes(x.path), true
+	}
+	return k.Value(x.Request, &x.Params)
+}

@@ -54,6 +54,7 @@ func (x *Exchange) pass(l *Listener, s *engine.Stream, c *engine.ServerConn, nam
 		x.fail(noRoute)
 		return
 	}
+	x.cluster = x.Route.Cluster
 	x.proxy()
 }
 

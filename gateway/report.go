@@ -11,7 +11,7 @@ import (
 	"github.com/yumen-io/yumen/telemetry/metrics"
 )
 
-// Vocabulary fills in the words that the data plane's metrics may use: those of the failures, the refusals, the outcomes.
+// Vocabulary fills in, behind those of filters that it finds there, the words that the data plane's metrics may use: those of the failures, the refusals, the outcomes.
 // A word's place in its list is the number by which it is counted.
 func Vocabulary(c metrics.Config) metrics.Config {
 	c.Reasons = append(c.Reasons, reasonRespond, reasonRedirect, reasonOptions, reasonChallenge, reasonTranslation)
@@ -44,8 +44,8 @@ func refusals() []*message.Refusal {
 // words numbers the words of Vocabulary. It is made once, for the gateway.
 type words struct{ reasons, refusals map[string]int }
 
-func newWords() *words {
-	c := Vocabulary(metrics.Config{})
+func newWords(filters []string) *words {
+	c := Vocabulary(metrics.Config{Reasons: filters})
 	w := &words{map[string]int{}, map[string]int{}}
 	for i, r := range c.Reasons {
 		w.reasons[r] = i
@@ -110,10 +110,16 @@ func (x *Exchange) report() {
 	if x.raw {
 		r.Protocol = "TCP"
 	}
+	if x.guard != nil {
+		r.Guard = x.guard.Name
+	}
+	if x.shadowed != nil {
+		r.Shadow = x.shadowed.Name
+	}
 	if x.Route != nil {
 		r.Route = x.Route.Name
 		if a := &x.attempt; a.endpoint != nil {
-			r.Cluster, r.Endpoint = x.Route.Cluster.Name, a.endpoint.Addr()
+			r.Cluster, r.Endpoint = x.cluster.Name, a.endpoint.Addr()
 			if a.headAt > 0 {
 				r.FirstByte = a.headAt.Sub(a.began)
 			}

@@ -24,6 +24,7 @@ type Snapshot struct {
 	Changes []*upstream.Prepared
 	Path    message.PathPolicy
 	View    *metrics.View
+	Guards  []*Guard // of all filters, each once
 	// Retired is called once, on any goroutine, when the snapshot is out of force and its last exchange has ended.
 	Retired func()
 
@@ -103,10 +104,10 @@ type Redirect struct {
 	To     Template
 }
 
-// Key says what of a request balancing by hash goes by.
+// Key says what of a request balancing by hash goes by, or a guard counts by.
 type Key struct {
 	By   KeyBy
-	Name string // of the header, the cookie or the path parameter
+	Name string // of the header, the cookie, the path parameter or the claim
 }
 
 // KeyBy is a part of a request.
@@ -118,4 +119,11 @@ const (
 	ByHeader
 	ByCookie
 	ByPathParam
+	// Those below are for guards alone.
+	ByClaim
+	ByHost
+	ByMethod
+	ByPath
+	ByRoute
+	ByListener
 )

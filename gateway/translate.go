@@ -200,7 +200,7 @@ func (a *Attempt) endTranslated(trailers *message.Fields) {
 	if !a.sendTranslated() || a.holds && !a.releaseHead() {
 		return
 	}
-	if err := x.client.SendEnd(own); err != nil {
+	if err := x.sendEnd(own); err != nil {
 		a.giveUp(health.BadResponse)
 		x.cut(badResponse)
 		return

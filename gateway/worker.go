@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"time"
 
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/message"
@@ -26,6 +27,11 @@ type Worker struct {
 	free       []*Exchange
 	sockets    *webSocket // those open
 	leaving    bool       // the gateway drains
+	decisions  decisions
+	judgement  Judgement // under construction
+	sample     int       // of so many exchanges one has the passes of its guards recorded; 0: none
+	sampling   int       // how many are left until the next
+	turnTime   time.Duration
 	scratch    []byte
 	record     log.Record
 	answer     message.Head // an answer of our own under construction
@@ -36,7 +42,7 @@ type Worker struct {
 }
 
 func newWorker(g *Gateway, i int, e *engine.Worker, cfg Config) *Worker {
-	w := &Worker{index: i, gateway: g, engine: e, shard: cfg.Metrics.Shard(i), scratch: make([]byte, 0, 512)}
+	w := &Worker{decisions: decisions{keep: decisionsKept}, index: i, gateway: g, engine: e, shard: cfg.Metrics.Shard(i), scratch: make([]byte, 0, 512)}
 	w.setAccessLog(cfg.AccessLog, cfg.LogHeaders)
 	copy(w.id[:8], cfg.IDSeed[:])
 	w.id[0] ^= byte(i) // loops of a process count on their own
@@ -59,6 +65,21 @@ func (w *Worker) setAccessLog(a *log.Access, headers []string) {
 func (w *Worker) Engine() *engine.Worker { return w.engine }
 
 func (w *Worker) now() mono.Time { return w.engine.Loop.Now() }
+
+// takeSample tells whether the passes of an exchange's guards are recorded.
+func (w *Worker) takeSample() bool {
+	if w.sample == 0 {
+		return false
+	}
+	if w.sampling--; w.sampling > 0 {
+		return false
+	}
+	w.sampling = w.sample
+	return true
+}
+
+// Turned is told how long each turn of the loop took, and keeps an average of the last ten or so. It is called on the loop.
+func (w *Worker) Turned(d time.Duration) { w.turnTime += (d - w.turnTime) / 8 }
 
 // random returns 64 random bits: splitmix64 (Steele et al., OOPSLA 2014), which is good enough to spread load by and
 // costs two nanoseconds.

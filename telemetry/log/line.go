@@ -29,6 +29,8 @@ const (
 	fieldProtocol
 	fieldStatus
 	fieldReason
+	fieldGuard
+	fieldShadow
 	fieldRoute
 	fieldCluster
 	fieldEndpoint
@@ -69,6 +71,8 @@ var fieldSpecs = [fieldCount]fieldSpec{
 	fieldProtocol:  {"protocol", textProtocol, false},
 	fieldStatus:    {"status", notText, true},
 	fieldReason:    {"reason", textReason, true},
+	fieldGuard:     {"guard", textGuard, true},
+	fieldShadow:    {"shadow", textShadow, true},
 	fieldRoute:     {"route", textRoute, true},
 	fieldCluster:   {"cluster", textCluster, true},
 	fieldEndpoint:  {"endpoint", textEndpoint, true},

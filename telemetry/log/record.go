@@ -28,6 +28,8 @@ type Record struct {
 	Listener string
 	Protocol string
 	Reason   string
+	Guard    string // that was not content with the request
+	Shadow   string // that would not have been, if it were enforced
 	Route    string
 	Cluster  string
 	Endpoint string
@@ -56,6 +58,8 @@ const (
 	textQuery
 	textProtocol
 	textReason
+	textGuard
+	textShadow
 	textRoute
 	textCluster
 	textEndpoint
@@ -77,6 +81,8 @@ var textMax = [texts]uint16{
 	textQuery:     2048,
 	textProtocol:  16,
 	textReason:    64,
+	textGuard:     64,
+	textShadow:    64,
 	textRoute:     256,
 	textCluster:   128,
 	textEndpoint:  128,
@@ -131,6 +137,8 @@ func (s *shape) measure(rec *Record, limits *[texts]uint16) {
 	s.fit(limits, textQuery, len(rec.Query))
 	s.fit(limits, textProtocol, len(rec.Protocol))
 	s.fit(limits, textReason, len(rec.Reason))
+	s.fit(limits, textGuard, len(rec.Guard))
+	s.fit(limits, textShadow, len(rec.Shadow))
 	s.fit(limits, textRoute, len(rec.Route))
 	s.fit(limits, textCluster, len(rec.Cluster))
 	s.fit(limits, textEndpoint, len(rec.Endpoint))
@@ -198,6 +206,8 @@ func (s *shape) encode(dst []byte, rec *Record) {
 	to = place(to, rec.Query, s.lengths[textQuery])
 	to = place(to, rec.Protocol, s.lengths[textProtocol])
 	to = place(to, rec.Reason, s.lengths[textReason])
+	to = place(to, rec.Guard, s.lengths[textGuard])
+	to = place(to, rec.Shadow, s.lengths[textShadow])
 	to = place(to, rec.Route, s.lengths[textRoute])
 	to = place(to, rec.Cluster, s.lengths[textCluster])
 	to = place(to, rec.Endpoint, s.lengths[textEndpoint])
