@@ -21,7 +21,7 @@ const untidyBytes = 1 << 20
 func (c *Controller) read(name string, text []byte) (plan *compile.Plan, report *compile.Report) {
 	work := func() {
 		doc, problems := config.Parse(name, text, c.env)
-		plan, report = compile.Compile(doc, problems, c.schemas().Get)
+		plan, report = compile.Compile(doc, problems, c.schemas().Get, c.memory.Recollect())
 	}
 	if len(text) < largeBytes {
 		work()

@@ -139,7 +139,7 @@ func (c *Controller) begin(w *work) {
 	}
 	w.view = c.plane.registry.View(routes, clusters)
 	w.undo(w.view.Release)
-	w.snapshot = &gateway.Snapshot{Table: p.Table, Path: p.Path, View: w.view}
+	w.snapshot = &gateway.Snapshot{Table: p.Table, Path: p.Path, View: w.view, Guards: p.Guards}
 }
 
 // join gives the routes of the plan their live clusters.
@@ -202,7 +202,14 @@ func (c *Controller) swap(w *work) {
 	w.join()
 	s := w.snapshot
 	s.Revision = w.revision.Number
-	s.Retired = func() { c.mail.post(func() { c.retire(s) }) }
+	memory := w.plan.Memory
+	memory.Hold()
+	s.Retired = func() {
+		c.mail.post(func() {
+			c.retire(s)
+			memory.Drop()
+		})
+	}
 	for _, change := range w.commits {
 		change.Commit()
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/yumen-io/yumen/control/file"
 	"github.com/yumen-io/yumen/control/revision"
 	"github.com/yumen-io/yumen/control/upgrade"
+	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/telemetry/metrics"
 )
 
@@ -78,6 +79,7 @@ type Controller struct {
 	env     func(string) (string, bool)
 	program upgrade.Program
 	mail    *mailbox
+	memory  *gateway.Memory
 	ended   chan struct{} // closed when the owner's goroutine has ended
 	stopped chan struct{} // closed when nothing of the gateway is left
 	// life ends with giveUp, when the gateway is told to stop: changes and upgrades under way do not keep it.
@@ -136,7 +138,7 @@ func New(o Options) (*Controller, error) {
 	}
 	c := &Controller{
 		options: o, logger: o.Logger, env: o.Env, program: o.Program,
-		mail: newMailbox(), stopped: make(chan struct{}), ended: make(chan struct{}),
+		mail: newMailbox(), memory: gateway.NewMemory(), stopped: make(chan struct{}), ended: make(chan struct{}),
 		groups: groups{}, tickets: map[time.Duration]tickets{},
 		interrupt: func(string) error { return nil },
 	}

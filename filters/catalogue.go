@@ -24,12 +24,22 @@ type Spec struct {
 	Transcode *transcode.Spec
 }
 
+// Context is what a filter is compiled with beside its settings.
+type Context struct {
+	Path   message.PathPolicy    // by which the paths of requests are brought to normal form
+	Name   string                // what the filter is called in metrics and records
+	Mode   gateway.Mode          // of a guard
+	Memory *gateway.Recollection // nil: nothing is remembered
+}
+
 // GRPCWeb is the settings of the gRPC-Web bridge: there are none.
 type GRPCWeb struct{}
 
 // Filter is a compiled filter. It is frozen and may serve any number of routes.
 type Filter struct {
 	Hooks gateway.Hooks
+	// Guard is who judges, of a filter that does; else nil.
+	Guard *gateway.Guard
 	// Params are the path parameters that a route must have to use the filter, written as in its pattern: ":id", "*rest".
 	Params []string
 	// Request does to a head what the request hook does, for those who ask what would happen; nil if that is nothing.
@@ -45,14 +55,14 @@ type Problem struct {
 	Fix   string
 }
 
-// Compile makes a filter of its settings, or says everything that is wrong with them. policy is the one by which the
-// paths of requests are brought to normal form. A Spec without a kind is a mistake of the caller, and a panic.
-func Compile(s Spec, policy message.PathPolicy) (*Filter, []Problem) {
+// Compile makes a filter of its settings, or says everything that is wrong with them. A Spec without a kind is a mistake of the
+// caller, and a panic.
+func Compile(s Spec, c Context) (*Filter, []Problem) {
 	switch {
 	case s.Headers != nil:
 		return compileHeaders(s.Headers)
 	case s.Rewrite != nil:
-		return compileRewrite(s.Rewrite, policy)
+		return compileRewrite(s.Rewrite, c.Path)
 	case s.GRPCWeb != nil:
 		return compileGRPCWeb(), nil
 	case s.Transcode != nil:

@@ -62,7 +62,7 @@ func start(tb testing.TB, specs []filters.Spec, retries retry.Config, endpoints 
 	tb.Helper()
 	var hooks []gateway.Hooks
 	for _, s := range specs {
-		f, problems := filters.Compile(s, pathPolicy)
+		f, problems := filters.Compile(s, filters.Context{Path: pathPolicy})
 		if f == nil {
 			tb.Fatal(problems)
 		}

@@ -565,7 +565,7 @@ func TestADeadline(t *testing.T) {
 func TestSettingsOfTranscodeThatAreWrong(t *testing.T) {
 	f := func(s transcode.Spec, field, cause string) {
 		t.Helper()
-		_, problems := filters.Compile(filters.Spec{Transcode: &s}, pathPolicy)
+		_, problems := filters.Compile(filters.Spec{Transcode: &s}, filters.Context{Path: pathPolicy})
 		if len(problems) == 0 || problems[0].Field != field || !strings.Contains(problems[0].Cause, cause) {
 			t.Errorf("%+v, want %s: %s", problems, field, cause)
 		}

@@ -73,7 +73,7 @@ func (p *program) compile(path string) (*compile.Plan, *compile.Report, error) {
 			return nil, nil, fmt.Errorf("reading the document from standard input: %w", err)
 		}
 		doc, problems := config.Parse("<stdin>", text, p.env)
-		plan, report := compile.Compile(doc, problems, judged.Get)
+		plan, report := compile.Compile(doc, problems, judged.Get, nil)
 		return plan, report, nil
 	}
 	doc, problems, err := config.Load(path, p.env)
@@ -83,7 +83,7 @@ func (p *program) compile(path string) (*compile.Plan, *compile.Report, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, report := compile.Compile(doc, problems, judged.Get)
+	plan, report := compile.Compile(doc, problems, judged.Get, nil)
 	return plan, report, nil
 }
 

@@ -193,7 +193,7 @@ func TestExamplesHaveNoProblem(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if plan, report := compile.Compile(doc, problems, nil); plan == nil || len(report.Problems) > 0 {
+		if plan, report := compile.Compile(doc, problems, nil, nil); plan == nil || len(report.Problems) > 0 {
 			t.Errorf("%s:\n%s", file, report)
 		}
 	}

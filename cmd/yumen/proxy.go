@@ -36,7 +36,7 @@ It is "run" with a document made from the command line; --print shows that docum
 				return err
 			}
 			parsed, problems := config.Parse(commandLine, []byte(doc.text()), p.env)
-			if plan, report := compile.Compile(parsed, problems, nil); plan == nil {
+			if plan, report := compile.Compile(parsed, problems, nil, nil); plan == nil {
 				fmt.Fprint(p.err, report.String())
 				return misused(cmd, errors.New("no gateway can be made from this command line"))
 			}

@@ -38,7 +38,7 @@ func BenchmarkCompile100kRoutes(b *testing.B) {
 	doc, problems := config.Parse("large.yaml", largeDocument(100_000), nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan, report := Compile(doc, problems, nil); plan == nil {
+		if plan, report := Compile(doc, problems, nil, nil); plan == nil {
 			b.Fatal(report)
 		}
 	}
@@ -49,7 +49,7 @@ func BenchmarkParseAndCompile100kRoutes(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		doc, problems := config.Parse("large.yaml", text, nil)
-		if plan, report := Compile(doc, problems, nil); plan == nil {
+		if plan, report := Compile(doc, problems, nil, nil); plan == nil {
 			b.Fatal(report)
 		}
 	}

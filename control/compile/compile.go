@@ -18,9 +18,10 @@ type Descriptors func(said *config.TranscodeFilter, cluster *config.Cluster) ([]
 var ErrUnasked = errors.New("the descriptors are not looked at")
 
 // Compile works out what a document asks for, and reports what is wrong with it. It takes what config.Parse returns, and who
-// gets descriptor sets; nil looks at none. With any error there is no Plan. The Report is never nil. A Plan for which a set
-// was left open must not be put into force.
-func Compile(doc *config.Document, parsed []config.Problem, descriptors Descriptors) (*Plan, *Report) {
+// gets descriptor sets; nil looks at none. memory is what filters have from the configuration before; nil for a plan that is
+// only looked at. With any error there is no Plan. The Report is never nil. A Plan for which a set was left open must not be put
+// into force.
+func Compile(doc *config.Document, parsed []config.Problem, descriptors Descriptors, memory *gateway.Recollection) (*Plan, *Report) {
 	r := &Report{Problems: make([]Problem, 0, len(parsed))}
 	for _, p := range parsed {
 		r.add(Problem{Problem: p})
@@ -29,7 +30,7 @@ func Compile(doc *config.Document, parsed []config.Problem, descriptors Descript
 		return nil, r
 	}
 	c := &compiler{
-		doc: doc, report: r, descriptors: descriptors, plan: &Plan{Document: doc, Path: pathPolicy(&doc.Path)},
+		doc: doc, report: r, descriptors: descriptors, plan: &Plan{Document: doc, Path: pathPolicy(&doc.Path), Memory: memory},
 		clusters: make(map[string]int, len(doc.Clusters)),
 		filters:  map[filterUse]*filters.Filter{},
 		retries:  map[retryKey]*retry.Policy{},

@@ -40,7 +40,7 @@ func golden(t *testing.T, file, got string) {
 // compileText parses and compiles a document without variables.
 func compileText(name, text string) (*Plan, *Report) {
 	doc, problems := config.Parse(name, []byte(text), nil)
-	return Compile(doc, problems, nil)
+	return Compile(doc, problems, nil, nil)
 }
 
 // mustCompile compiles a document that is sound.
@@ -143,7 +143,7 @@ func TestEveryGoodDocumentCompiles(t *testing.T) {
 		if doc == nil {
 			continue // it needs variables of its own
 		}
-		if plan, report := Compile(doc, problems, nil); plan == nil {
+		if plan, report := Compile(doc, problems, nil, nil); plan == nil {
 			t.Errorf("%s:\n%s", file, report)
 		}
 	}
@@ -163,7 +163,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, url string) {
 		doc, problems := config.Parse("fuzz.yaml", []byte(text), nil)
-		plan, report := Compile(doc, problems, nil)
+		plan, report := Compile(doc, problems, nil, nil)
 		if (plan == nil) != report.Errors() {
 			t.Fatalf("plan %v, errors %v:\n%s", plan != nil, report.Errors(), report)
 		}

@@ -25,6 +25,8 @@ type Plan struct {
 	Listeners []*ListenerPlan
 	Passages  []PassagePlan
 	Path      message.PathPolicy
+	Guards    []*gateway.Guard      // of all filters, each once
+	Memory    *gateway.Recollection // what filters remember; nil: nothing
 }
 
 // RoutePlan is a route but for the live cluster it leads to.

@@ -21,7 +21,7 @@ import (
 func (c *compiler) compileRoutes() {
 	for i := range c.doc.Filters { // those that no route uses, too, unless it takes a route to know what they do
 		if said, ok := c.doc.Filters[i].Body.(*config.TranscodeFilter); !ok || said.Descriptors != "" {
-			c.filter(&c.doc.Filters[i], "", at{})
+			c.filter(&c.doc.Filters[i], "", "", at{})
 		}
 	}
 	s := c.compileTable()
@@ -218,7 +218,7 @@ func (c *compiler) compileFilters(i int, p *RoutePlan) {
 	p.Route.Filters = make([]gateway.Hooks, 0, len(uses))
 	for j := range uses {
 		where := c.inRoute(i, "filters["+strconv.Itoa(j)+"]", uses[j].Pos)
-		f := c.filter(uses[j].Filter, p.said.Cluster.Value, where)
+		f := c.filter(uses[j].Filter, p.said.Cluster.Value, ownerOf(p.said, j), where)
 		if f == nil {
 			continue
 		}
@@ -236,8 +236,19 @@ type filterUse struct {
 	cluster string
 }
 
-// filter compiles a filter, one with a name but once. It returns nil if something is wrong with it.
-func (c *compiler) filter(said *config.Filter, cluster string, where at) *filters.Filter {
+// ownerOf is what the filter at a place of a route's list is called after if it has no name: the route, and the place if there
+// are more of its kind.
+func ownerOf(r *config.Route, place int) string {
+	kind := r.Filters[place].Kind
+	if slices.ContainsFunc(r.Filters[:place], func(o config.FilterUse) bool { return o.Kind == kind && o.Name == "" }) {
+		return r.Name + "#" + strconv.Itoa(place+1)
+	}
+	return r.Name
+}
+
+// filter compiles a filter, one with a name but once. It returns nil if something is wrong with it. One without a name is called
+// after its owner.
+func (c *compiler) filter(said *config.Filter, cluster, owner string, where at) *filters.Filter {
 	if t, ok := said.Body.(*config.TranscodeFilter); !ok || !t.Reflection {
 		cluster = ""
 	}
@@ -258,13 +269,20 @@ func (c *compiler) filter(said *config.Filter, cluster string, where at) *filter
 		}
 		return nil
 	}
-	f, problems := filters.Compile(spec, c.plan.Path)
+	f, problems := filters.Compile(spec, c.context(said, owner))
 	for _, p := range problems {
 		inside := at{where.Pos, where.path + "." + said.Kind}
 		if p.Field != "" {
 			inside.path += "." + p.Field
 		}
 		c.fail(inside, p.Cause, p.Fix)
+	}
+	switch {
+	case f == nil:
+	case said.Mode() == config.GuardOff:
+		f = switchedOff(f)
+	case f.Guard != nil:
+		c.plan.Guards = append(c.plan.Guards, f.Guard)
 	}
 	if said.Name != "" {
 		c.filters[use] = f
