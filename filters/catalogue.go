@@ -10,6 +10,7 @@ import (
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
+	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/rewrite"
 	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
@@ -22,6 +23,7 @@ type Spec struct {
 	Rewrite   *rewrite.Spec
 	GRPCWeb   *GRPCWeb
 	Transcode *transcode.Spec
+	IP        *ip.Spec
 }
 
 // Context is what a filter is compiled with beside its settings.
@@ -67,6 +69,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileGRPCWeb(), nil
 	case s.Transcode != nil:
 		return compileTranscode(s.Transcode)
+	case s.IP != nil:
+		return compileIP(s.IP, c)
 	}
 	panic("filters: a filter of no kind")
 }

@@ -9,6 +9,6 @@
 //
 // [Plan.Explain] tells what the plan would do with a request. It asks the same code that the data plane asks.
 //
-// The package performs no I/O, starts nothing and reads no clock: addresses are bound, names resolved and clusters brought
-// to life by package control.
+// The package starts nothing and reads no clock: addresses are bound, names resolved and clusters brought to life by package
+// control. The only files it reads are the lists that filters name (followedFile); a document is wrong if they are.
 package compile

@@ -302,6 +302,9 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.TranscodeFilter:
 		spec, err := c.transcodeSpec(body, cluster)
 		return filters.Spec{Transcode: spec}, err
+	case *config.IPFilter:
+		spec, err := c.ipSpec(body)
+		return filters.Spec{IP: spec}, err
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
 }

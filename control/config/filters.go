@@ -29,6 +29,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(rewriteFilterObject, "Change the path or the host the upstream sees."),
 		catalogued(grpcWebFilterObject, "Let browsers call gRPC services, by gRPC-Web."),
 		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
+		catalogued(ipFilterObject, "Let clients in by their addresses."),
 	}
 })
 

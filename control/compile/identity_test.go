@@ -1,0 +1,50 @@
+package compile
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// withFiles puts files into a folder of the test and their paths where a document has $DIR.
+func withFiles(t *testing.T, document string, files map[string]string) string {
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.ReplaceAll("listeners: [{address: 127.0.0.1:0}]\nroutes: [{path: /, respond: 200, filters: [tested]}]\nfilters:\n  tested:\n    "+document+"\n", "$DIR", dir)
+}
+
+// filterText compiles a document with one filter and returns what is said of it, or what is wrong.
+func filterText(t *testing.T, document string, files map[string]string) string {
+	t.Helper()
+	text := withFiles(t, document, files)
+	plan, report := compileText("test.yaml", text)
+	if plan == nil {
+		return report.String()
+	}
+	return plan.Routes[0].filters[0].Text
+}
+
+func TestFilesOfNetworks(t *testing.T) {
+	for _, c := range []struct {
+		document string
+		files    map[string]string
+		want     string
+	}{
+		{"ip: {allow: 10.0.0.0/8}", nil, "by the client's address: allow 1 network, deny 0 networks, deny others"},
+		{"ip: {deny_files: $DIR/a}", map[string]string{"a": "10.0.0.0/8\n192.0.2.1 # x"}, "a (2 networks), allow others"},
+		{"ip: {allow_files: $DIR/a}", map[string]string{"a": ""}, "a (0 networks), deny others"},
+		{"ip: {deny_files: $DIR/a}", nil, "/a\" does not exist: put it there"},
+		{"ip: {deny_files: $DIR}", nil, "is a directory"},
+		{"ip: {deny_files: $DIR/a}", map[string]string{"a": "10.0.0.0/8\nexample.com"}, `/a: line 2: "example.com" is not a network`},
+		{"ip: {allow: 10.0.0.0/8, deny: [1.1.1.1, 10.0.0.0/8]}", nil, "filters.tested.ip.deny[1]: 10.0.0.0/8 is both allowed and denied"},
+	} {
+		if got := filterText(t, c.document, c.files); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+}
