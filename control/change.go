@@ -229,6 +229,7 @@ func (c *Controller) retire(s *gateway.Snapshot) {
 // settle does what follows from a swap. What fails here is said; the configuration is in force all the same.
 func (c *Controller) settle(w *work) error {
 	c.history.SetKeep(w.plan.Document.Revisions.Keep)
+	c.keepDecisions(&w.plan.Document.Telemetry.Decisions)
 	before := c.secrets
 	c.secrets = w.secrets
 	err := c.serve(w)

@@ -28,6 +28,7 @@ func (c *Controller) sources() metrics.Sources {
 				}
 			}
 		},
+		Guards:       c.guardNumbers,
 		Loop:         c.plane.counts,
 		AccessLog:    c.logs.get,
 		Handshakes:   c.plane.countHandshakes,

@@ -11,6 +11,7 @@ import (
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/loop"
 	"github.com/yumen-io/yumen/engine/tlsconn"
+	"github.com/yumen-io/yumen/filters"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/telemetry/metrics"
@@ -27,6 +28,7 @@ type plane struct {
 	limits                         config.Limits // as it was made with
 	metrics                        config.Metrics
 	running                        sync.WaitGroup // loops
+	offload                        *offload
 }
 
 // newPlane starts the loops. What of the document can be changed later is not looked at here.
@@ -41,7 +43,8 @@ func newPlane(o Options, doc *config.Document) (*plane, error) {
 		runtime.GOMAXPROCS(n + 1)
 	}
 	registry, err := metrics.New(gateway.Vocabulary(metrics.Config{
-		Loops: n,
+		Reasons: filters.Reasons(),
+		Loops:   n,
 		// Zero means none to people and the default to the registry; one is as near to none as it offers.
 		RouteLimit: max(1, doc.Telemetry.Metrics.RouteLimit), EndpointLimit: max(1, doc.Telemetry.Metrics.EndpointLimit),
 		Version: o.Version, Commit: o.Commit,
@@ -51,7 +54,7 @@ func newPlane(o Options, doc *config.Document) (*plane, error) {
 	}
 	p.registry = registry
 	for i := range n {
-		l, err := loop.New(loop.Config{ID: i, OnTurn: turns(registry.Shard(i))})
+		l, err := loop.New(loop.Config{ID: i, OnTurn: p.turns(i)})
 		if err != nil {
 			p.stop()
 			return nil, fmt.Errorf("start event loop %d of %d: %w", i+1, n, err)
@@ -60,7 +63,9 @@ func newPlane(o Options, doc *config.Document) (*plane, error) {
 	}
 	var seed [8]byte
 	rand.Read(seed[:]) // never fails: it ends the process instead
-	p.gateway = gateway.New(gateway.Config{Engines: p.engines, Metrics: registry, Wall: time.Now, IDSeed: seed})
+	p.offload = newOffload()
+	p.gateway = gateway.New(gateway.Config{Engines: p.engines, Metrics: registry, Wall: time.Now, IDSeed: seed,
+		Offload: p.offload.take, Reasons: filters.Reasons()})
 	for _, w := range p.engines {
 		p.running.Go(w.Loop.Run)
 	}
@@ -78,9 +83,14 @@ func loopCount(o Options, l config.Limits) int {
 	return runtime.NumCPU()
 }
 
-// turns counts a loop's turns. It runs on the loop.
-func turns(shard *metrics.Shard) func(began, ended mono.Time, events int) {
-	return func(began, ended mono.Time, events int) { shard.Turn(ended.Sub(began), events) }
+// turns counts a loop's turns. It runs on the loop, when all of the plane is made.
+func (p *plane) turns(i int) func(began, ended mono.Time, events int) {
+	shard := p.registry.Shard(i)
+	return func(began, ended mono.Time, events int) {
+		took := ended.Sub(began)
+		shard.Turn(took, events)
+		p.gateway.Workers[i].Turned(took)
+	}
 }
 
 // counts returns what a loop counts by itself.
@@ -122,6 +132,9 @@ func (p *plane) stop() {
 		}
 	}
 	p.running.Wait()
+	if p.offload != nil {
+		p.offload.stop()
+	}
 }
 
 // open returns the number of connections from clients.

@@ -63,6 +63,7 @@ func (c *Controller) start(ctx context.Context, ch Change, plan *compile.Plan) e
 		return err
 	}
 	c.plane.registry.SetSources(c.sources())
+	c.background.Go(c.tick)
 	c.logger.Info("the data plane runs", "loops", len(c.plane.engines), "descriptors", descriptors,
 		"connections", connectionsMax(plan.Document.Limits.Connections, descriptors))
 	c.sayWhatRanLast(ch)

@@ -43,6 +43,12 @@ type Guard struct {
 	Name string // the filter's in the document; of one without a name: its route's and the kind
 	Mode Mode
 
+	// Tell calls yield with the numbers that the guard is at now, of which metrics and the admin API tell; nil: it has none. From any
+	// goroutine. The names are constants.
+	Tell func(yield func(number string, value float64))
+	// Detail returns what else there is to say, for the admin API, as encoding/json takes it; nil: nothing. From any goroutine.
+	Detail func() any
+
 	counts *guardCounts
 }
 
@@ -83,6 +89,13 @@ func (g *Guard) Count(o GuardOutcome) uint64 {
 		}
 	}
 	return n
+}
+
+// Outcomes calls yield with each outcome and how often it was.
+func (g *Guard) Outcomes(yield func(o GuardOutcome, n uint64)) {
+	for o := range outcomeWords {
+		yield(GuardOutcome(o), g.Count(GuardOutcome(o)))
+	}
 }
 
 // NumbersMax is how many numbers a judgement has at most.

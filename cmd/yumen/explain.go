@@ -92,14 +92,5 @@ func (p *program) explainLive(cmd *cobra.Command, address string, request compil
 	for _, h := range request.Headers {
 		query.Add("header", h.Name+":"+h.Value)
 	}
-	accept := "text/plain"
-	if asJSON {
-		accept = "application/json"
-	}
-	text, err := newRemote(address, askTimeout).do(cmd.Context(), http.MethodGet, "/api/explain", query, accept)
-	if err != nil {
-		return err
-	}
-	_, err = p.out.Write(text)
-	return err
+	return p.showLive(cmd, address, "/api/explain", query, asJSON)
 }

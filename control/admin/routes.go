@@ -35,6 +35,8 @@ func (s *Server) endpoints() []endpoint {
 		{"PUT", "/api/clusters/{name}/endpoints/{address}/drain", "send an endpoint no new request", s.drainEndpoint},
 		{"DELETE", "/api/clusters/{name}/endpoints/{address}/drain", "send it requests again", s.restoreEndpoint},
 		{"GET", "/api/explain", "where a request would go, and why (?method= &url= &header=NAME:VALUE &listener=)", s.explain},
+		{"GET", "/api/guards", "guards, what they have decided so far, and the numbers they are at", s.listGuards},
+		{"GET", "/api/decisions", "what guards decided of late, newest first (?request_id= &guard= &route= &key= &refused=true &max=)", s.listDecisions},
 		{"POST", "/api/drain", "stop: accept no more, finish what runs, end", s.drain},
 		{"POST", "/api/upgrade", "hand over to a new process of the binary on disk", s.upgrade},
 		{"GET", profiles, "profiles of Go's runtime", nil},

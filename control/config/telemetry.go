@@ -12,7 +12,28 @@ import (
 type Telemetry struct {
 	Metrics   Metrics
 	AccessLog *AccessLog // nil when off
+	Decisions Decisions
 }
+
+// Decisions is what is kept of what guards decided, for yumen why.
+type Decisions struct {
+	Keep   int     // of each loop; 0: none
+	Sample Percent // of requests whose passes are recorded too
+}
+
+var decisionsObject = sync.OnceValue(func() *object[Decisions] {
+	type T = Decisions
+	return &object[T]{
+		name: "decisions", article: "a",
+		about: "What is kept of what guards decided, for yumen why and /api/decisions. The newest take the place of the oldest.",
+		keys: []key[T]{
+			def("keep", orOff(integer(1, 1_000_000)), func(v *T) *int { return &v.Keep }, 4096,
+				`Records that each event loop keeps: every refusal, delay and degradation, and a sample of the rest. 4096 are some 3 MB.`),
+			def("sample", percent(), func(v *T) *Percent { return &v.Sample }, 0.1,
+				`The share of requests of which what guards let pass is recorded too. One in a thousand shows what is usual and costs nothing that could be measured.`),
+		},
+	}
+})
 
 // Metrics bounds the labels of metrics.
 type Metrics struct {
@@ -38,6 +59,8 @@ var telemetryObject = sync.OnceValue(func() *object[Telemetry] {
 				`What is counted, for /metrics of the admin API.`),
 			off("access_log", accessLogObject, func(v *Telemetry) **AccessLog { return &v.AccessLog },
 				`One JSON record for each request. Off: on a busy gateway it is the largest thing a disk sees, so it is asked for.`),
+			always("decisions", section(decisionsObject), func(v *Telemetry) *Decisions { return &v.Decisions },
+				`What is kept of what guards decided, for yumen why.`),
 		},
 	}
 })
@@ -62,11 +85,11 @@ var metricsObject = sync.OnceValue(func() *object[Metrics] {
 var (
 	accessLogFields = []string{
 		"time", "request_id", "listener", "client", "method", "host", "path", "query", "protocol", "status", "reason",
-		"route", "cluster", "endpoint", "attempts", "bytes_in", "bytes_out", "duration_us", "first_byte_us", "user_agent",
+		"guard", "shadow", "route", "cluster", "endpoint", "attempts", "bytes_in", "bytes_out", "duration_us", "first_byte_us", "user_agent",
 		"referer", "revision",
 	}
 	accessLogUsual = []string{
-		"time", "request_id", "client", "method", "host", "path", "status", "reason", "route", "cluster", "endpoint",
+		"time", "request_id", "client", "method", "host", "path", "status", "reason", "guard", "shadow", "route", "cluster", "endpoint",
 		"attempts", "bytes_out", "duration_us",
 	}
 )

@@ -33,7 +33,7 @@ func told(e entry) string {
 // toldDirectly is the slow twin of encode, ring and decode: it never leaves the Record.
 func toldDirectly(rec *Record) string {
 	all := [texts]string{string(rec.RequestID), rec.Listener, string(rec.Method), string(rec.Host), string(rec.Path),
-		string(rec.Query), rec.Protocol, rec.Reason, rec.Route, rec.Cluster, rec.Endpoint, string(rec.UserAgent), string(rec.Referer)}
+		string(rec.Query), rec.Protocol, rec.Reason, rec.Guard, rec.Shadow, rec.Route, rec.Cluster, rec.Endpoint, string(rec.UserAgent), string(rec.Referer)}
 	for i, h := range rec.Headers {
 		all[textHeaders+i] = string(h)
 	}

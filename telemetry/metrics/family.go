@@ -28,6 +28,9 @@ const (
 	famAnswers
 	famRefusals
 
+	famGuardDecisions
+	famGuardNumbers
+
 	famConnsAccepted
 	famConnsOpen
 	famConnsClosed
@@ -93,6 +96,11 @@ var families = [familyCount]family{
 		"Responses that the gateway made by itself, by the reason it also sends as x-yumen-reason."},
 	famRefusals: {"yumen_requests_refused_total", counterKind, []string{"reason"},
 		"Requests refused as malformed before routing; they are not among the started ones."},
+
+	famGuardDecisions: {"yumen_guard_decisions_total", counterKind, []string{"guard", "kind", "mode", "outcome"},
+		"What guards made of requests: passed, delayed, refused or degraded; in mode shadow, what they would have."},
+	famGuardNumbers: {"yumen_guard_number", gaugeKind, []string{"guard", "kind", "number"},
+		"The numbers that a guard is at now; the guide's page of its kind says what they mean."},
 
 	famConnsAccepted: {"yumen_client_connections_accepted_total", counterKind, nil,
 		"Client connections accepted. Accepted is open plus closed, at every scrape."},

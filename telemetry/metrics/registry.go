@@ -191,6 +191,13 @@ type Certificate struct {
 	Ends time.Time
 }
 
+// Guard is what a scrape shows of one guard.
+type Guard struct {
+	Name, Kind, Mode string
+	Outcomes         func(yield func(outcome string, n uint64))
+	Numbers          func(yield func(number string, value float64)) // nil: none
+}
+
 // Sources are asked on every scrape, on the scraper's goroutine. A nil source shows nothing.
 type Sources struct {
 	// Endpoints yields every endpoint of every live cluster, each once. It may take its owner's lock, not a loop's.
@@ -201,6 +208,8 @@ type Sources struct {
 	AccessLog func() AccessLog
 	// Handshakes returns the numbers of the handshakes with clients, and of those with upstreams.
 	Handshakes func() (client, upstream Handshakes)
+	// Guards yields every guard of the configuration in force.
+	Guards func(yield func(Guard) bool)
 	// Certificates returns every certificate in use, each once.
 	Certificates func() []Certificate
 }

@@ -539,6 +539,11 @@ func TestReferencePage(t *testing.T) {
 
 		Handshakes:   func() (client, upstream Handshakes) { return client, upstream },
 		Certificates: func() []Certificate { return []Certificate{{Path: "site.pem"}} },
+		Guards: func(yield func(Guard) bool) {
+			yield(Guard{Name: "per-tenant", Kind: "limit", Mode: "enforce",
+				Outcomes: func(yield func(string, uint64)) { yield("refused", 1) },
+				Numbers:  func(yield func(string, float64)) { yield("keys", 1) }})
+		},
 	})
 	w := httptest.NewRecorder()
 	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))

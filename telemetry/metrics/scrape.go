@@ -245,8 +245,32 @@ func (s *scrape) control() {
 		s.handshakes("client", client)
 		s.handshakes("upstream", upstream)
 	}
+	if sources.Guards != nil {
+		s.guards(sources.Guards)
+	}
 	if sources.Certificates != nil {
 		s.certificates(sources.Certificates())
+	}
+}
+
+// guardsMax bounds the guards with numbers of their own: filters without a name are one for each route.
+const guardsMax = 1000
+
+func (s *scrape) guards(source func(yield func(Guard) bool)) {
+	type key struct{ name, kind, mode string }
+	listed := make(map[key]bool)
+	for g := range source {
+		k := key{validLabel(g.Name), g.Kind, g.Mode}
+		if listed[k] || len(listed) >= guardsMax {
+			continue
+		}
+		listed[k] = true
+		g.Outcomes(func(outcome string, n uint64) {
+			s.emit(famGuardDecisions, float64(n), k.name, k.kind, k.mode, outcome)
+		})
+		if g.Numbers != nil {
+			g.Numbers(func(number string, value float64) { s.emit(famGuardNumbers, value, k.name, k.kind, number) })
+		}
 	}
 }
 
