@@ -8,6 +8,7 @@ package filters
 
 import (
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/filters/compress"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/ip"
@@ -24,6 +25,7 @@ type Spec struct {
 	GRPCWeb   *GRPCWeb
 	Transcode *transcode.Spec
 	IP        *ip.Spec
+	Compress  *compress.Spec
 }
 
 // Context is what a filter is compiled with beside its settings.
@@ -71,6 +73,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileTranscode(s.Transcode)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
+	case s.Compress != nil:
+		return compileCompress(s.Compress, c)
 	}
 	panic("filters: a filter of no kind")
 }

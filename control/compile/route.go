@@ -305,6 +305,8 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.IPFilter:
 		spec, err := c.ipSpec(body)
 		return filters.Spec{IP: spec}, err
+	case *config.CompressFilter:
+		return filters.Spec{Compress: compressSpec(body)}, nil
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
 }

@@ -30,6 +30,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(grpcWebFilterObject, "Let browsers call gRPC services, by gRPC-Web."),
 		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
 		catalogued(ipFilterObject, "Let clients in by their addresses."),
+		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
 	}
 })
 

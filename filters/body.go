@@ -1,0 +1,15 @@
+package filters
+
+import (
+	"github.com/yumen-io/yumen/filters/compress"
+)
+
+// The filters that look at bodies.
+
+func compileCompress(s *compress.Spec, c Context) (*Filter, []Problem) {
+	f, problems := compress.Compile(*s, c.Memory)
+	if f == nil {
+		return nil, each(problems, func(p compress.Problem) Problem { return Problem(p) })
+	}
+	return &Filter{Hooks: f.Hooks(), Text: f.String()}, nil
+}
