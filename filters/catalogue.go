@@ -8,10 +8,13 @@ package filters
 
 import (
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/filters/apikey"
+	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/compress"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/ip"
+	"github.com/yumen-io/yumen/filters/limit"
 	"github.com/yumen-io/yumen/filters/rewrite"
 	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
@@ -25,6 +28,9 @@ type Spec struct {
 	GRPCWeb   *GRPCWeb
 	Transcode *transcode.Spec
 	IP        *ip.Spec
+	Cache     *cache.Spec
+	Limit     *limit.Spec
+	APIKey    *apikey.Spec
 	Compress  *compress.Spec
 }
 
@@ -71,8 +77,14 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileGRPCWeb(), nil
 	case s.Transcode != nil:
 		return compileTranscode(s.Transcode)
+	case s.Cache != nil:
+		return compileCache(s.Cache, c)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
+	case s.Limit != nil:
+		return compileLimit(s.Limit, c)
+	case s.APIKey != nil:
+		return compileAPIKey(s.APIKey, c)
 	case s.Compress != nil:
 		return compileCompress(s.Compress, c)
 	}

@@ -48,3 +48,28 @@ func TestFilesOfNetworks(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesOfKeys(t *testing.T) {
+	const sum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	for _, c := range []struct {
+		document string
+		files    map[string]string
+		want     string
+	}{
+		{"api_key: {keys: {acme: {sha256: " + sum + "}}}", nil, "API keys from header x-api-key: 1 in the document; taken off the request"},
+		{"api_key: {file: $DIR/a, forward: on, from: {query: k, cookie: c}}", map[string]string{"a": "acme sha256:" + sum + " plan=gold"}, "API keys from query k, cookie c: 0 in the document, 1 in "},
+		{"api_key: {file: $DIR/a}", nil, "/a\" does not exist: put it there"},
+		{"api_key: {file: $DIR/a}", map[string]string{"a": "acme topsecret"}, `/a: line 1: the key of "acme" begins neither with`},
+		{"api_key: {keys: {a: {sha256: " + sum + "}, b: {sha256: " + sum + "}}}", nil, `the key of "b" is somebody's already`},
+		{"api_key: {keys: {\"a b\": {sha256: " + sum + "}}}", nil, `the consumer's name "a b" holds a space`},
+		{"api_key: {keys: {a: {sha256: " + sum + ", attributes: {sub: x}}}}", nil, `the attribute "sub" is the consumer's own name`},
+	} {
+		if got := filterText(t, c.document, c.files); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+	_, report := compileText("test.yaml", withFiles(t, "api_key: {file: $DIR/a}", map[string]string{"a": "acme plain:0123456789abcdef"}))
+	if got := report.String(); !strings.Contains(got, "warning") || !strings.Contains(got, "has 1 keys written out") || strings.Contains(got, "0123456789abcdef") {
+		t.Error(got)
+	}
+}

@@ -305,6 +305,13 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.IPFilter:
 		spec, err := c.ipSpec(body)
 		return filters.Spec{IP: spec}, err
+	case *config.APIKeyFilter:
+		spec, err := c.apiKeySpec(body)
+		return filters.Spec{APIKey: spec}, err
+	case *config.LimitFilter:
+		return filters.Spec{Limit: limitSpec(body)}, nil
+	case *config.CacheFilter:
+		return filters.Spec{Cache: cacheSpec(body)}, nil
 	case *config.CompressFilter:
 		return filters.Spec{Compress: compressSpec(body)}, nil
 	}

@@ -30,6 +30,9 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(grpcWebFilterObject, "Let browsers call gRPC services, by gRPC-Web."),
 		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
 		catalogued(ipFilterObject, "Let clients in by their addresses."),
+		catalogued(apiKeyFilterObject, "Know clients by API keys."),
+		catalogued(limitFilterObject, "Bound how often, or how many at once, requests pass."),
+		catalogued(cacheFilterObject, "Answer with responses it has kept."),
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
 	}
 })
