@@ -8,6 +8,7 @@
 //
 //	filter.go     settings to hooks; the life of one request
 //	fields.go     RateLimit and RateLimit-Policy
+//	describe.go   rules in words
 //	counters.go   the table of keys: what is remembered over configurations
 //	shard.go      a part of the table: who finds a place in it, and who has to make room
 //	source.go     the seam for limits that several nodes share

@@ -185,6 +185,9 @@ func (l *Limit) Load(word Word, now mono.Time) float64 {
 	return float64(underWay(word)) / float64(l.count)
 }
 
+// Counts tells whether the limit is of Concurrency: whatever it allows will be released, so its word must be kept till then.
+func (l *Limit) Counts() bool { return l.algorithm == Concurrency }
+
 // Renew is the word with which another key begins in the place of one whose word was old. Words of one place never come
 // again: so whoever read the old one, and swaps it late, finds that it has changed. Times see to that for rates; counts of
 // what is under way fall too, and carry a number of their own.
