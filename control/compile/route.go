@@ -312,8 +312,6 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 		return filters.Spec{Limit: limitSpec(body)}, nil
 	case *config.CacheFilter:
 		return filters.Spec{Cache: cacheSpec(body)}, nil
-	case *config.LimitFilter:
-		return filters.Spec{Limit: limitSpec(body)}, nil
 	case *config.CompressFilter:
 		return filters.Spec{Compress: compressSpec(body)}, nil
 	}

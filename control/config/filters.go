@@ -33,7 +33,6 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(apiKeyFilterObject, "Know clients by API keys."),
 		catalogued(limitFilterObject, "Bound how often, or how many at once, requests pass."),
 		catalogued(cacheFilterObject, "Answer with responses it has kept."),
-		catalogued(limitFilterObject, "Bound how often, or how many at once, requests pass."),
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
 	}
 })
