@@ -1,0 +1,169 @@
+package jwt
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestTagsStandForTheWholeToken(t *testing.T) {
+	c, other := newCache(16), newCache(16)
+	seen := map[tag]string{}
+	for _, text := range []string{"", "a", "b", "aa", "a\x00", "\x00a", "abcdefghijklmnop", "abcdefghijklmnopq", "abcdefghijklmnop\x00"} {
+		got := c.tag([]byte(text))
+		if before, twice := seen[got]; twice {
+			t.Errorf("%q and %q have one tag", before, text)
+		}
+		seen[got] = text
+		if got != c.tag([]byte(text)) {
+			t.Errorf("%q has two tags", text)
+		}
+		if got == other.tag([]byte(text)) {
+			t.Errorf("%q has the same tag on two loops", text)
+		}
+	}
+	token := []byte(pairs()[ES256].sign(nil, goodClaims))
+	first := c.tag(token)
+	for i := range token {
+		for bit := range 8 {
+			token[i] ^= 1 << bit
+			if c.tag(token) == first {
+				t.Fatalf("bit %d of byte %d makes no difference", bit, i)
+			}
+			token[i] ^= 1 << bit
+		}
+	}
+}
+
+func TestWhatIsKnownOfTokens(t *testing.T) {
+	var none *KeySet
+	es, rs := keySet(t, pairs()[ES256]).keys[0], keySet(t, pairs()[RS256]).keys[0]
+	set := none.successor([]*Key{es})
+	c := newCache(16)
+	good, bad := c.tag([]byte("good")), c.tag([]byte("bad"))
+	c.know(&good, set, &person{key: es, from: now - 10, until: now + 100}, now)
+	c.knowBad(&bad, set, signature, now)
+	is := func(of tag, s *KeySet, at int64) string {
+		i, r := c.lookup(&of, s, at)
+		switch {
+		case i != nil:
+			return "good"
+		case r != nil:
+			return r.reason
+		}
+		return "unknown"
+	}
+	f := func(name, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	f("good", is(good, set, now), "good")
+	f("bad", is(bad, set, now), "jwt_signature")
+	f("another", is(c.tag([]byte("other")), set, now), "unknown")
+	f("bad, a little later", is(bad, set, now+badSeconds-1), "jwt_signature")
+	f("bad, later", is(bad, set, now+badSeconds), "unknown")
+
+	both := set.successor([]*Key{es, rs})
+	f("good, when a key came", is(good, both, now), "good")
+	f("good, under the new set", is(good, both, now), "good")
+	c.knowBad(&bad, set, signature, now)
+	f("bad, when a key came", is(bad, both, now), "unknown")
+
+	f("good, when its key went", is(good, both.successor([]*Key{rs}), now), "unknown")
+	f("good, when its key is back", is(good, both, now), "unknown") // it is forgotten
+
+	c.know(&good, set, &person{key: es, from: now - 10, until: now + 100}, now)
+	f("good, before it expires", is(good, set, now+99), "good")
+	f("good, when the clock was set back", is(good, set, now-11), "unknown")
+	c.know(&good, set, &person{key: es, from: now - 10, until: now + 100}, now)
+	f("good, expired", is(good, set, now+100), "unknown")
+
+	c.know(&good, set, &person{key: es, until: foreverSeconds}, now)
+	f("without an end", is(good, set, now+goodSecondsMax-1), "good")
+	f("without an end, after an hour", is(good, set, now+goodSecondsMax), "unknown")
+
+	off := newCache(0)
+	off.know(&good, set, &person{key: es, until: foreverSeconds}, now)
+	if i, _ := off.lookup(&good, set, now); i != nil {
+		t.Error("a cache of nothing knows something")
+	}
+}
+
+// A slow twin: what is found was put, is right, and the table never has more than it may.
+func TestTheTableAgainstAMap(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, most := range []int{64, 256, 1024} {
+		table := table[*refusal]{max: most}
+		var set KeySet
+		twin := map[tag]*refusal{}
+		hits := 0
+		for i := range 20000 {
+			var at tag
+			at[0], at[1] = byte(r.IntN(256)), byte(r.IntN(most/64))
+			if e := table.find(&at); e != nil {
+				if hits++; twin[at] != e.what {
+					t.Fatal("another's verdict")
+				}
+			}
+			if i%2 == 0 {
+				what := refusals[r.IntN(len(refusals))]
+				twin[at] = what
+				table.put(entry[*refusal]{tag: at, set: &set, until: now + 1, what: what}, now)
+				if e := table.find(&at); e == nil || e.what != what {
+					t.Fatal("what was just put is not there")
+				}
+			}
+			if len(table.sets)*ways > most {
+				t.Fatalf("%d places, at most %d", len(table.sets)*ways, most)
+			}
+		}
+		seen := map[tag]bool{}
+		for _, s := range table.sets {
+			for _, e := range s {
+				if e.what != nil && seen[e.tag] {
+					t.Fatal("a token is there twice")
+				}
+				seen[e.tag] = true
+			}
+		}
+		t.Logf("%d places: %d hits of 20000", most, hits)
+	}
+}
+
+// badMax: a flood of bad tokens pushes no good one out.
+func TestAFloodOfBadTokensLeavesTheGoodOnes(t *testing.T) {
+	var none *KeySet
+	key := keySet(t, pairs()[ES256]).keys[0]
+	set := none.successor([]*Key{key})
+	c := newCache(64)
+	good := c.tag([]byte("good"))
+	c.know(&good, set, &person{key: key, until: now + 100}, now)
+	for i := range 100000 {
+		bad := c.tag(fmt.Appendf(nil, "bad %d", i))
+		c.knowBad(&bad, set, signature, now)
+	}
+	if p, _ := c.lookup(&good, set, now); p == nil {
+		t.Error("the good token is forgotten")
+	}
+	if n := len(c.bad.sets) * ways; n > badMax {
+		t.Errorf("%d bad tokens are known, at most %d", n, badMax)
+	}
+}
+
+func TestAKnownTokenCostsNoMemory(t *testing.T) {
+	p := pairs()[ES256]
+	text, set, c := []byte(p.sign(nil, goodClaims)), keySet(t, p), newCache(64)
+	of := c.tag(text)
+	c.know(&of, set, &person{key: set.keys[0], until: now + 100}, now)
+	n := testing.AllocsPerRun(100, func() {
+		of := c.tag(text)
+		if p, _ := c.lookup(&of, set, now); p == nil {
+			t.Fatal("unknown")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
