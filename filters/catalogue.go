@@ -9,8 +9,10 @@ package filters
 import (
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/filters/apikey"
+	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/compress"
+	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/ip"
@@ -28,9 +30,11 @@ type Spec struct {
 	GRPCWeb   *GRPCWeb
 	Transcode *transcode.Spec
 	IP        *ip.Spec
-	Cache     *cache.Spec
+	Breaker   *breaker.Spec
 	Limit     *limit.Spec
+	Cache     *cache.Spec
 	APIKey    *apikey.Spec
+	CORS      *cors.Spec
 	Compress  *compress.Spec
 }
 
@@ -79,12 +83,16 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileTranscode(s.Transcode)
 	case s.Cache != nil:
 		return compileCache(s.Cache, c)
+	case s.Breaker != nil:
+		return compileBreaker(s.Breaker, c)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
 	case s.Limit != nil:
 		return compileLimit(s.Limit, c)
 	case s.APIKey != nil:
 		return compileAPIKey(s.APIKey, c)
+	case s.CORS != nil:
+		return compileCORS(s.CORS, c)
 	case s.Compress != nil:
 		return compileCompress(s.Compress, c)
 	}

@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	"github.com/yumen-io/yumen/filters/apikey"
+	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
+	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/limit"
 )
@@ -14,7 +16,9 @@ func Reasons() []string {
 	var list []string
 	for _, of := range [][]string{
 		apikey.Reasons(),
+		cors.Reasons(),
 		cache.Reasons(),
+		breaker.Reasons(),
 		ip.Reasons(),
 		limit.Reasons(),
 	} {

@@ -73,3 +73,21 @@ func TestFilesOfKeys(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestPoliciesForPages(t *testing.T) {
+	for _, c := range []struct{ document, want string }{
+		{"cors: {origins: https://a.test}", "pages of 1 origin may use GET, HEAD, POST"},
+		{`cors: {origins: "*", methods: "*"}`, "pages of any origin may use any method"},
+		{`cors: {origins: "*", credentials: on}`, `filters.tested.cors.origins: any origin ("*") with credentials would let every page act for its visitor`},
+		{"cors: {origins: [https://a.test, a.test]}", `filters.tested.cors.origins[1]: "a.test" is not an origin: it has no scheme`},
+		{`cors: {origins: [{regex: ".*"}]}`, "takes in origins that nobody means"},
+	} {
+		if got := filterText(t, c.document, nil); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+	_, report := compileText("test.yaml", "listeners: [{address: 127.0.0.1:0}]\nroutes: [{path: /, methods: GET, respond: 200, filters: [{cors: {origins: https://a.test}}]}]")
+	if got := report.String(); !strings.Contains(got, "the route does not take OPTIONS") {
+		t.Error(got)
+	}
+}

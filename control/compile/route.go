@@ -42,6 +42,7 @@ func (c *compiler) compileRoute(i int, p *RoutePlan) {
 	p.Route.Name = said.Name
 	c.checkEncodedSlash(i)
 	c.checkBraces(i)
+	c.checkPreflights(i)
 	c.compileFilters(i, p)
 	switch {
 	case said.Respond != nil:
@@ -302,12 +303,16 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.TranscodeFilter:
 		spec, err := c.transcodeSpec(body, cluster)
 		return filters.Spec{Transcode: spec}, err
+	case *config.BreakerFilter:
+		return filters.Spec{Breaker: breakerSpec(body)}, nil
 	case *config.IPFilter:
 		spec, err := c.ipSpec(body)
 		return filters.Spec{IP: spec}, err
 	case *config.APIKeyFilter:
 		spec, err := c.apiKeySpec(body)
 		return filters.Spec{APIKey: spec}, err
+	case *config.CORSFilter:
+		return filters.Spec{CORS: corsSpec(body)}, nil
 	case *config.LimitFilter:
 		return filters.Spec{Limit: limitSpec(body)}, nil
 	case *config.CacheFilter:

@@ -26,11 +26,13 @@ type filterKind struct {
 var filterKinds = sync.OnceValue(func() []filterKind {
 	return []filterKind{
 		catalogued(headersFilterObject, "Set, add and remove header fields."),
+		catalogued(breakerFilterObject, "Stop requests to what fails."),
 		catalogued(rewriteFilterObject, "Change the path or the host the upstream sees."),
 		catalogued(grpcWebFilterObject, "Let browsers call gRPC services, by gRPC-Web."),
 		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
 		catalogued(ipFilterObject, "Let clients in by their addresses."),
 		catalogued(apiKeyFilterObject, "Know clients by API keys."),
+		catalogued(corsFilterObject, "Let pages of other origins use a route."),
 		catalogued(limitFilterObject, "Bound how often, or how many at once, requests pass."),
 		catalogued(cacheFilterObject, "Answer with responses it has kept."),
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
