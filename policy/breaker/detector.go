@@ -13,8 +13,8 @@ const (
 	// quarantine is how many seconds a second must be followed by, without anything that speaks against the service, before it
 	// counts as healthy. An incident that comes slowly would otherwise teach that it is normal.
 	quarantine = 10
-	// treesPerSecond are renewed in each: all in ten seconds, at a tenth of the cost.
-	treesPerSecond = 5
+	// treesPerSecond are renewed in each, of fifty: what a healthy minute has taught them counts within another half.
+	treesPerSecond = 2
 	// joinMax is how many seconds of few requests are joined at most; after them the volume is too low to say anything.
 	joinMax = 10
 	// evidenceDecay is how fast suspicion fades: evidence of a second that was good is worth half in the next.
