@@ -1,6 +1,7 @@
 package filters
 
 import (
+	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/compress"
 )
 
@@ -10,6 +11,14 @@ func compileCompress(s *compress.Spec, c Context) (*Filter, []Problem) {
 	f, problems := compress.Compile(*s, c.Memory)
 	if f == nil {
 		return nil, each(problems, func(p compress.Problem) Problem { return Problem(p) })
+	}
+	return &Filter{Hooks: f.Hooks(), Text: f.String()}, nil
+}
+
+func compileCache(s *cache.Spec, c Context) (*Filter, []Problem) {
+	f, problems := cache.Compile(*s, c.Name, c.Memory)
+	if f == nil {
+		return nil, each(problems, func(p cache.Problem) Problem { return Problem(p) })
 	}
 	return &Filter{Hooks: f.Hooks(), Text: f.String()}, nil
 }

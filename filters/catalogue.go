@@ -30,6 +30,7 @@ type Spec struct {
 	GRPCWeb   *GRPCWeb
 	Transcode *transcode.Spec
 	IP        *ip.Spec
+	Cache     *cache.Spec
 	Breaker   *breaker.Spec
 	Limit     *limit.Spec
 	Cache     *cache.Spec
@@ -85,6 +86,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileCache(s.Cache, c)
 	case s.Breaker != nil:
 		return compileBreaker(s.Breaker, c)
+	case s.Cache != nil:
+		return compileCache(s.Cache, c)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
 	case s.Limit != nil:

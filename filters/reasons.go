@@ -7,6 +7,7 @@ import (
 	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/cors"
+	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/limit"
 )
@@ -19,6 +20,7 @@ func Reasons() []string {
 		cors.Reasons(),
 		cache.Reasons(),
 		breaker.Reasons(),
+		cache.Reasons(),
 		ip.Reasons(),
 		limit.Reasons(),
 	} {
