@@ -92,7 +92,7 @@ func (a *Account) Surplus(now mono.Time, f Facts) int64 {
 // Report says what to tell the store, now that back tokens were taken out of the cell to be given back. f.Held is what is left.
 // Serials grow with each report of the node.
 func (a *Account) Report(now mono.Time, serial int64, f Facts, back int64) Report {
-	a.look(now, f)
+	a.Look(now, f)
 	a.granted -= back
 	want := int64(0)
 	if back == 0 || f.Waiting > 0 {
@@ -172,10 +172,8 @@ func (a *Account) Idle(now mono.Time, f Facts) bool {
 	return !a.asked && f.Held == 0 && f.Owed == a.settled && f.Waiting == 0 && f.Seen == a.seen && now.Sub(a.lastUseAt) >= Lease
 }
 
-// Look brings the estimate of the demand up to date. Report does so too.
-func (a *Account) Look(now mono.Time, f Facts) { a.look(now, f) }
-
-func (a *Account) look(now mono.Time, f Facts) {
+// Look brings the estimate of the demand up to date. It is to be called some twenty times a second; Report does so too.
+func (a *Account) Look(now mono.Time, f Facts) {
 	passed := now.Sub(a.seenAt)
 	if passed < 5*time.Millisecond { // what one turn brought is no rate
 		return

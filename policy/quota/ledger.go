@@ -54,6 +54,9 @@ func (e *entry) out() int64 { return max(e.granted-e.spent, 0) }
 // Settle carries a report out at a time in microseconds on the store's clock.
 func (l *Ledger) Settle(now int64, r Report) Answer {
 	t := r.Terms
+	if e := l.accounts[r.Node]; e != nil && r.Serial <= e.serial {
+		return Answer{Stale: true}
+	}
 	lost := false
 	if !l.known {
 		// A key is kept for as long as anything is known of it that matters, so an unknown one is full, unless somebody
@@ -81,13 +84,10 @@ func (l *Ledger) Settle(now int64, r Report) Answer {
 	l.fill(t, now)
 
 	e := l.accounts[r.Node]
-	switch {
-	case e != nil && r.Serial <= e.serial:
-		return Answer{Stale: true}
-	case e != nil && r.Account == e.account:
+	if e != nil && r.Account == e.account {
 		// What was granted and never arrived, and what the node gives back, is free again.
 		l.free += (e.granted - r.Granted - (r.Owed - e.owed)) * t.Token
-	default:
+	} else {
 		l.free -= (r.Owed - r.Settled) * t.Token
 	}
 	delete(l.accounts, r.Node)

@@ -24,6 +24,14 @@ func NewShare(rule Rule, nodes int64) (Share, error) {
 	return Share{bucket, nodes, burst}, err
 }
 
+// NewWindowShare is NewShare for an exact limit: as many as its part in any window, nearly; see limit.SlidingWindow.
+func NewWindowShare(rule Rule, nodes int64) (Share, error) {
+	nodes = min(max(nodes, 1), NodesMax)
+	count := max(rule.Count, nodes)
+	window, err := limit.New(limit.Config{Algorithm: limit.SlidingWindow, Count: count, Per: rule.Per})
+	return Share{window, nodes, count}, err
+}
+
 // NodesMax is how many nodes share a rule at most. A store goes through all of them for each report.
 const NodesMax = 128
 

@@ -48,7 +48,6 @@ type simNode struct {
 	number  int64
 	serial  int64
 	facts   Facts
-	deny    bool
 
 	down     bool
 	downAt   mono.Time
@@ -178,10 +177,13 @@ func (n *simNode) tend() {
 		}
 		n.retryAt = now.Add(simBackoff)
 	}
+	if n.w.now/step%50 == 0 {
+		n.account.Look(now, n.facts)
+	}
 	if n.account.Asked() {
 		return
 	}
-	if n.down && now >= n.retryAt || !n.down && int64(n.w.now/step)%100 == 0 && n.account.Due(now, n.facts) {
+	if n.down && now >= n.retryAt || !n.down && n.w.now/step%50 == 0 && n.account.Due(now, n.facts) {
 		n.ask()
 	}
 	if !n.down && n.account.Idle(now, n.facts) {

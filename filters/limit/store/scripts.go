@@ -8,9 +8,16 @@ import (
 // script is a program that the store runs. It is called by the hash of its text; a store that does not know it is sent the text.
 type script struct{ text, hash string }
 
-func newScript(text string) script {
+func newScript(text string) *script {
 	sum := sha1.Sum([]byte(text))
-	return script{text, hex.EncodeToString(sum[:])}
+	return &script{text, hex.EncodeToString(sum[:])}
+}
+
+// scripts are what a link calls.
+type scripts struct{ settle, admit, enrol *script }
+
+func newScripts() scripts {
+	return scripts{newScript(settleText), newScript(admitText), newScript(enrolText)}
 }
 
 // settleText is quota.Ledger.Settle, line by line, and its twin in the tests. A key is a hash: f is the credits in the bucket, a the time of
@@ -43,13 +50,16 @@ for i = 1, #fields, 2 do
   end
 end
 
+if nodes[node] ~= nil and serial <= nodes[node][2] then return {1, 0, 0, 0, 0, 0} end
 local lost = 0
 if free == nil then
   free = full
   if known then free, lost = 0, 1 end
 end
 if now < at then
-  for _, e in pairs(nodes) do e[7] = math.min(e[7], now + lease) end
+  for _, e in pairs(nodes) do
+    if e[7] > now + lease then e[7], e.moved = now + lease, true end
+  end
   at = now
 end
 
@@ -73,7 +83,6 @@ end
 pour(now)
 
 local e = nodes[node]
-if e ~= nil and serial <= e[2] then return {1, 0, 0, 0, 0, 0} end
 if e ~= nil and account == e[1] then
   free = free + (e[3] - granted - (owed - e[5])) * token
 else
@@ -101,9 +110,13 @@ if want > grant and free < token then wait = math.floor((token - free - 1) / fil
 for _, name in ipairs(ended) do
   if name ~= node then redis.call('HDEL', KEYS[1], name) end
 end
+local function text(e) return string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f', unpack(e)) end
+for name, e in pairs(nodes) do
+  if e.moved then redis.call('HSET', KEYS[1], name, text(e)) end
+end
 redis.call('HSET', KEYS[1], 'f', string.format('%.0f', free), 'a', string.format('%.0f', at),
-  node, string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f', account, serial, granted, spent, owed, want, now + lease))
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((lease + (full - free) / fill + 1000001) / 1000)))
+  node, text({account, serial, granted, spent, owed, want, now + lease}))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((lease + math.floor((full - free) / fill) + 1 + 1000000) / 1000)))
 return {0, granted, count, wait, math.floor(free / token), lost}
 `
 

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/yumen-io/yumen/internal/mono"
+	"github.com/yumen-io/yumen/policy/quota"
+)
+
+// LinkView is a Redis as an operator sees it.
+type LinkView struct {
+	Address   string
+	Reachable bool
+	For       time.Duration // since when
+	Trouble   string        // why the last round trip failed that did; empty if none has
+	Trips     uint64        // round trips
+	Failures  uint64        // those that failed, and connections that could not be made
+	Took      time.Duration // the last round trip
+	Waiting   int64         // requests that wait for an answer now
+}
+
+// View describes the link. From any goroutine.
+func (l *Link) View(now mono.Time) LinkView {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := LinkView{
+		Address: l.settings.Address, Reachable: !l.unreachable.Load(), For: now.Sub(l.mu.since),
+		Trips: l.trips.Load(), Failures: l.failures.Load(), Took: time.Duration(l.took.Load()), Waiting: l.waiting.Load(),
+	}
+	if l.mu.trouble != nil {
+		v.Trouble = l.mu.trouble.Error()
+	}
+	return v
+}
+
+// TableView is a shared rule as an operator sees it.
+type TableView struct {
+	Name  string // in Redis
+	Exact bool
+	Keys  int64 // in hand on this node
+	Held  int64 // tokens in hand, of all keys
+	Nodes int64 // that have the rule, as the store said last
+	// Excess is what this node may add at most, for one key in one window of the rule's, to what the rule admits, as things
+	// have been in the last window: 0 in the ordinary way. Added up over the nodes it is that of all. Infinite while a node
+	// admits everything.
+	Excess  float64
+	Reports uint64 // on a key
+	Waits   uint64 // requests that waited for an answer
+	Alone   uint64 // requests that this node judged by itself because Redis could not be reached
+	Crowded uint64 // and because too many keys were in hand, or too many waited
+	Lost    uint64 // keys that the store should have known
+	Errors  uint64 // of single keys
+}
+
+// Link is the Redis that the rule is shared through.
+func (t *Table) Link() *Link { return t.link }
+
+// View describes the rule. From any goroutine; it goes through all keys.
+func (t *Table) View(now mono.Time) TableView {
+	t.mu.Lock()
+	cells := slices.Clone(t.mu.cells)
+	t.mu.Unlock()
+	v := TableView{
+		Name: t.name, Exact: t.exact, Keys: int64(len(cells)), Nodes: t.nodes.Load(), Excess: t.excess(now),
+		Reports: t.counts.reports.Load(), Waits: t.counts.waits.Load(), Alone: t.counts.alone.Load(),
+		Crowded: t.counts.crowded.Load(), Lost: t.counts.lost.Load(), Errors: t.counts.errors.Load(),
+	}
+	for _, c := range cells {
+		v.Held += c.held.Load()
+	}
+	return v
+}
+
+// excess is quota.Rule.Most less what the rule itself says, of this node's part.
+func (t *Table) excess(now mono.Time) float64 {
+	at := t.terms.Load()
+	if at == nil {
+		return 0
+	}
+	window := at.rule.Per
+	from := now.Add(-window - quota.Lease)
+	s := quota.Situation{Over: window}
+	t.link.mu.Lock()
+	defer t.link.mu.Unlock()
+	for _, at := range t.link.mu.losses {
+		if at >= from {
+			s.Losses++
+		}
+	}
+	nodes := max(t.nodes.Load(), 1)
+	for _, o := range t.link.mu.outages {
+		begin, end := max(o.from, from), min(o.to, now)
+		if end <= begin {
+			continue
+		}
+		switch at.unreachable {
+		case Open:
+			return math.Inf(1)
+		case LocalShare:
+			s.Local += at.rule.LocalMost(max(nodes, at.nodesMin), min(end.Sub(begin), window))
+		}
+	}
+	// A loss is the store's, not each node's: its burst is divided among those who add up.
+	return s.Local + float64(s.Losses)*float64(at.rule.Burst)/float64(nodes)
+}
