@@ -8,16 +8,21 @@ package filters
 
 import (
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/filters/admission"
 	"github.com/yumen-io/yumen/filters/apikey"
+	"github.com/yumen-io/yumen/filters/basicauth"
 	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/compress"
 	"github.com/yumen-io/yumen/filters/cors"
+	"github.com/yumen-io/yumen/filters/decompress"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/ip"
+	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
 	"github.com/yumen-io/yumen/filters/rewrite"
+	"github.com/yumen-io/yumen/filters/shed"
 	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/policy/route"
@@ -25,18 +30,22 @@ import (
 
 // Spec is the settings of a filter. Exactly one field is set: that is its kind.
 type Spec struct {
-	Headers   *headers.Spec
-	Rewrite   *rewrite.Spec
-	GRPCWeb   *GRPCWeb
-	Transcode *transcode.Spec
-	IP        *ip.Spec
-	Cache     *cache.Spec
-	Breaker   *breaker.Spec
-	Limit     *limit.Spec
-	Cache     *cache.Spec
-	APIKey    *apikey.Spec
-	CORS      *cors.Spec
-	Compress  *compress.Spec
+	Headers    *headers.Spec
+	Rewrite    *rewrite.Spec
+	GRPCWeb    *GRPCWeb
+	Transcode  *transcode.Spec
+	IP         *ip.Spec
+	Breaker    *breaker.Spec
+	Limit      *limit.Spec
+	Admission  *admission.Spec
+	Shed       *shed.Spec
+	Cache      *cache.Spec
+	APIKey     *apikey.Spec
+	BasicAuth  *basicauth.Spec
+	JWT        *jwt.Spec
+	CORS       *cors.Spec
+	Compress   *compress.Spec
+	Decompress *decompress.Spec
 }
 
 // Context is what a filter is compiled with beside its settings.
@@ -86,18 +95,26 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileCache(s.Cache, c)
 	case s.Breaker != nil:
 		return compileBreaker(s.Breaker, c)
-	case s.Cache != nil:
-		return compileCache(s.Cache, c)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
+	case s.Admission != nil:
+		return compileAdmission(s.Admission, c)
+	case s.Shed != nil:
+		return compileShed(s.Shed, c)
 	case s.Limit != nil:
 		return compileLimit(s.Limit, c)
+	case s.JWT != nil:
+		return compileJWT(s.JWT, c)
 	case s.APIKey != nil:
 		return compileAPIKey(s.APIKey, c)
+	case s.BasicAuth != nil:
+		return compileBasicAuth(s.BasicAuth, c)
 	case s.CORS != nil:
 		return compileCORS(s.CORS, c)
 	case s.Compress != nil:
 		return compileCompress(s.Compress, c)
+	case s.Decompress != nil:
+		return compileDecompress(s.Decompress, c)
 	}
 	panic("filters: a filter of no kind")
 }

@@ -2,8 +2,10 @@ package filters
 
 import (
 	"github.com/yumen-io/yumen/filters/apikey"
+	"github.com/yumen-io/yumen/filters/basicauth"
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/ip"
+	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/gateway"
 )
 
@@ -14,6 +16,15 @@ func compileAPIKey(s *apikey.Spec, c Context) (*Filter, []Problem) {
 	f, problems := apikey.Compile(*s, guard)
 	if f == nil {
 		return nil, each(problems, func(p apikey.Problem) Problem { return Problem(p) })
+	}
+	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
+}
+
+func compileBasicAuth(s *basicauth.Spec, c Context) (*Filter, []Problem) {
+	guard := gateway.NewGuard("basic_auth", c.Name, c.Mode, c.Memory)
+	f, problems := basicauth.Compile(*s, guard, c.Memory)
+	if f == nil {
+		return nil, each(problems, func(p basicauth.Problem) Problem { return Problem(p) })
 	}
 	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
 }
@@ -33,6 +44,15 @@ func compileIP(s *ip.Spec, c Context) (*Filter, []Problem) {
 	f, problems := ip.Compile(*s, guard)
 	if f == nil {
 		return nil, each(problems, func(p ip.Problem) Problem { return Problem(p) })
+	}
+	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
+}
+
+func compileJWT(s *jwt.Spec, c Context) (*Filter, []Problem) {
+	guard := gateway.NewGuard("jwt", c.Name, c.Mode, c.Memory)
+	f, problems := jwt.Compile(*s, guard, c.Memory)
+	if f == nil {
+		return nil, each(problems, func(p jwt.Problem) Problem { return Problem(p) })
 	}
 	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
 }

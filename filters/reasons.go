@@ -3,13 +3,17 @@ package filters
 import (
 	"slices"
 
+	"github.com/yumen-io/yumen/filters/admission"
 	"github.com/yumen-io/yumen/filters/apikey"
+	"github.com/yumen-io/yumen/filters/basicauth"
 	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/cors"
-	"github.com/yumen-io/yumen/filters/cache"
+	"github.com/yumen-io/yumen/filters/decompress"
 	"github.com/yumen-io/yumen/filters/ip"
+	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
+	"github.com/yumen-io/yumen/filters/shed"
 )
 
 // Reasons are the words that filters answer with, for metrics and documentation, each once.
@@ -17,12 +21,16 @@ func Reasons() []string {
 	var list []string
 	for _, of := range [][]string{
 		apikey.Reasons(),
+		basicauth.Reasons(),
 		cors.Reasons(),
 		cache.Reasons(),
 		breaker.Reasons(),
-		cache.Reasons(),
 		ip.Reasons(),
+		jwt.Reasons(),
 		limit.Reasons(),
+		admission.Reasons(),
+		shed.Reasons(),
+		decompress.Reasons(),
 	} {
 		list = append(list, of...)
 	}

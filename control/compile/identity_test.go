@@ -91,3 +91,21 @@ func TestPoliciesForPages(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestFilesOfUsers(t *testing.T) {
+	for _, c := range []struct {
+		document string
+		files    map[string]string
+		want     string
+	}{
+		{"basic_auth: $DIR/a", map[string]string{"a": "alice:$2y$04$" + strings.Repeat("x", 53)}, "name and password, of 1 users in "},
+		{"basic_auth: {users: $DIR/a, cache: off}", map[string]string{"a": ""}, ", not remembered"},
+		{"basic_auth: $DIR/a", nil, "/a\" does not exist: put it there"},
+		{"basic_auth: $DIR/a", map[string]string{"a": "alice:topsecret"}, `/a: line 1: the hash of "alice" is neither bcrypt nor Argon2id`},
+	} {
+		got := filterText(t, c.document, c.files)
+		if !strings.Contains(got, c.want) || strings.Contains(got, "topsecret") {
+			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+}

@@ -308,17 +308,29 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.IPFilter:
 		spec, err := c.ipSpec(body)
 		return filters.Spec{IP: spec}, err
+	case *config.JWTFilter:
+		spec, err := c.jwtSpec(body)
+		return filters.Spec{JWT: spec}, err
 	case *config.APIKeyFilter:
 		spec, err := c.apiKeySpec(body)
 		return filters.Spec{APIKey: spec}, err
+	case *config.BasicAuthFilter:
+		spec, err := c.basicAuthSpec(body)
+		return filters.Spec{BasicAuth: spec}, err
 	case *config.CORSFilter:
 		return filters.Spec{CORS: corsSpec(body)}, nil
+	case *config.AdmissionFilter:
+		return filters.Spec{Admission: admissionSpec(body)}, nil
+	case *config.ShedFilter:
+		return filters.Spec{Shed: shedSpec(body)}, nil
 	case *config.LimitFilter:
 		return filters.Spec{Limit: limitSpec(body)}, nil
 	case *config.CacheFilter:
 		return filters.Spec{Cache: cacheSpec(body)}, nil
 	case *config.CompressFilter:
 		return filters.Spec{Compress: compressSpec(body)}, nil
+	case *config.DecompressFilter:
+		return filters.Spec{Decompress: decompressSpec(body)}, nil
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
 }

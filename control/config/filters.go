@@ -32,10 +32,15 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
 		catalogued(ipFilterObject, "Let clients in by their addresses."),
 		catalogued(apiKeyFilterObject, "Know clients by API keys."),
+		catalogued(basicAuthFilterObject, "Know clients by name and password."),
+		catalogued(jwtFilterObject, "Let clients in by signed tokens (JWT)."),
 		catalogued(corsFilterObject, "Let pages of other origins use a route."),
+		catalogued(admissionFilterObject, "Let in what a cluster can do, fairly."),
+		catalogued(shedFilterObject, "Give requests up when there is too much to do."),
 		catalogued(limitFilterObject, "Bound how often, or how many at once, requests pass."),
 		catalogued(cacheFilterObject, "Answer with responses it has kept."),
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
+		catalogued(decompressFilterObject, "Decode the bodies of requests for upstreams that cannot."),
 	}
 })
 
