@@ -299,12 +299,13 @@ func (a *Attempt) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool)
 	if end {
 		a.stream = nil
 	}
+	behind := src.Len() - n
 	if x.translator != nil {
 		if !a.dataTranslated(src, n) {
 			return
 		}
 	} else if err := x.sendData(src, n); err != nil {
-		src.Skip(x.w.engine.Bufs, n) // they must not be taken for the next answer on the connection
+		src.Skip(x.w.engine.Bufs, src.Len()-behind) // what is left must not be taken for the next answer on the connection
 		a.giveUp(health.BadResponse)
 		x.cut(badResponse)
 		return

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -36,6 +37,7 @@ type Exchange struct {
 	peer       netip.AddrPort
 	local      netip.AddrPort // where the client connected to; of a passage of bytes only
 	ClientAddr netip.Addr     // the peer's, or what a trusted peer says of its own client
+	clientCert *x509.Certificate // that the client showed on this connection, verified; nil: none
 	Request    *message.Head
 	method     message.Span // of the request as it came, whatever filters make of it
 	path       message.Span // likewise, in its normal form
@@ -536,7 +538,7 @@ func (x *Exchange) finish() {
 // reset makes a finished exchange ready for the next request. Timers and ticket stay where they are: taking a timer out of
 // the wheel and putting it in again for every request would cost more than its firing for nothing now and then.
 func (x *Exchange) reset() {
-	x.snapshot, x.listener, x.client, x.Request, x.Route = nil, nil, nil, nil, nil
+	x.snapshot, x.listener, x.client, x.Request, x.Route, x.clientCert = nil, nil, nil, nil, nil, nil
 	x.requestID, x.host = x.requestID[:0], x.host[:0]
 	x.match.Fields = nil
 	x.method, x.path, x.query = message.Span{}, message.Span{}, message.Span{}

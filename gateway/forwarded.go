@@ -18,6 +18,9 @@ func (x *Exchange) identify(l *Listener, c *engine.ServerConn) {
 	peer := x.peer
 	addr := peer.Addr().Unmap()
 	x.ClientAddr = addr
+	if t := c.TLS(); t != nil {
+		x.clientCert = t.State().Peer
+	}
 	trusted := l.Trust.trusts(addr)
 	said := dropClaims(x.Request, trusted)
 	if trusted && said != 0 {
@@ -32,26 +35,18 @@ func (x *Exchange) identify(l *Listener, c *engine.ServerConn) {
 	if l.Trust.Forwarded {
 		x.addForwarded(l, peer, said)
 	}
-	if l.ClientCert != nil {
-		x.addClientCert(l, c)
+	if l.ClientCert != nil && x.clientCert != nil {
+		x.addClientCert(l)
 	}
 	x.addVia()
 }
 
 // addClientCert tells the upstream of the certificate that the client showed. What the request said of one itself is dropped
 // by now, unless a trusted proxy said it, which is then believed.
-func (x *Exchange) addClientCert(l *Listener, c *engine.ServerConn) {
-	t := c.TLS()
-	if t == nil {
-		return
-	}
-	cert := t.State().Peer
-	if cert == nil {
-		return
-	}
+func (x *Exchange) addClientCert(l *Listener) {
 	x.Request.Remove(message.XForwardedClientCert)
 	raw, at := x.Request.BeginLine(message.XForwardedClientCert)
-	x.Request.EndLine(tlsconn.AppendClientCert(raw, cert, *l.ClientCert), at, message.XForwardedClientCert)
+	x.Request.EndLine(tlsconn.AppendClientCert(raw, x.clientCert, *l.ClientCert), at, message.XForwardedClientCert)
 }
 
 // claims is a set of the fields that speak of the client.

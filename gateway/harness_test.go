@@ -37,6 +37,7 @@ type settings struct {
 	proxy     int               // version of the PROXY header they get; 0: none
 	access    *log.Access       // nil: none
 	passage   *passage          // nil: the listener is for requests
+	offload   func(work func()) bool
 
 	connsMax    int // of clients; 0: no bound
 	bufBytesMax int // of the loop's buffers in use; 0: no bound
@@ -90,7 +91,7 @@ func start(tb testing.TB, s settings) *running {
 	workers := []*engine.Worker{w}
 	reg, err := metrics.New(gateway.Vocabulary(metrics.Config{Loops: 1}))
 	check(tb, err)
-	g := gateway.New(gateway.Config{Engines: workers, Metrics: reg, AccessLog: s.access, Wall: time.Now, IDSeed: [8]byte{0xab}})
+	g := gateway.New(gateway.Config{Engines: workers, Metrics: reg, AccessLog: s.access, Wall: time.Now, IDSeed: [8]byte{0xab}, Offload: s.offload})
 
 	limits := h1.NewLimits(h1.Limits{})
 	s.dial.H1, s.dial.H2 = limits, h2.NewLimits(h2.Limits{})

@@ -153,7 +153,7 @@ func logged(t *testing.T, s settings, do func(r *running)) string {
 	t.Helper()
 	var lines bytes.Buffer
 	access, err := log.NewAccess(log.AccessConfig{Loops: 1, Output: &lines,
-		Fields: []string{"listener", "protocol", "method", "host", "path", "status", "reason", "route", "cluster", "attempts", "bytes_in", "bytes_out"}})
+		Fields: []string{"listener", "protocol", "method", "host", "path", "status", "reason", "guard", "shadow", "route", "cluster", "attempts", "bytes_in", "bytes_out"}})
 	check(t, err)
 	s.access = access
 	r := start(t, s)

@@ -88,11 +88,14 @@ type Route struct {
 	Redirect *Redirect
 }
 
-// Respond is an answer the configuration gives.
+// Respond is an answer the configuration gives, or a filter.
 type Respond struct {
 	Status int
-	Body   []byte
+	Body   []byte // not changed until the answer is sent
 	Fields []Field
+	Reason string // the word for log and metric; empty: the configuration's, or that a translator had to say something
+	// Stored: the answer was an upstream's and is given as it was. Its fields are all it has; the reason is not shown to the client.
+	Stored bool
 }
 
 // Field is a header field to be set.

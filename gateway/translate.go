@@ -90,8 +90,17 @@ func (x *Exchange) replyInstead(r *Respond) {
 		x.cut(&Failure{Side: Upstream, Status: r.Status, Reason: reasonTranslation, Text: "the answer could not be translated"})
 		return
 	}
-	x.reason = reasonTranslation
-	h := x.w.newAnswer(r.Status, reasonTranslation, x.requestID)
+	if x.reason = r.Reason; x.reason == "" {
+		x.reason = reasonTranslation
+	}
+	var h *message.Head
+	if r.Stored {
+		h = &x.w.answer
+		h.Reset()
+		h.Status = r.Status
+	} else {
+		h = x.w.newAnswer(r.Status, x.reason, x.requestID)
+	}
 	for _, f := range r.Fields {
 		h.AddString(f.Name, f.Value)
 	}

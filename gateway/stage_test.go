@@ -1,0 +1,207 @@
+package gateway_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/yumen-io/yumen/engine/buf"
+	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/gateway"
+)
+
+// wrap is a stage that holds a line back until it is whole or flushed, and puts a mark around each piece.
+type wrap struct {
+	mark     string
+	held     []byte
+	released *atomic.Int64 // 1 for each that was not complete, 1000 for each that was
+	fails    error
+}
+
+func (s *wrap) Data(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool) error {
+	s.held = append(s.held, in.Pull(p, n)[:n]...)
+	in.Skip(p, n)
+	if s.fails != nil && bytes.Contains(s.held, []byte("#")) {
+		return s.fails
+	}
+	for {
+		line, rest, ok := bytes.Cut(s.held, []byte("\n"))
+		if !ok {
+			return nil
+		}
+		out.AppendString(p, s.mark+string(line)+s.mark+"\n")
+		s.held = bytes.Clone(rest)
+	}
+}
+
+func (s *wrap) Flush(out *buf.Chain, p *buf.Pool) error {
+	if len(s.held) > 0 {
+		out.AppendString(p, s.mark+string(s.held)+s.mark)
+		s.held = nil
+	}
+	return nil
+}
+
+func (s *wrap) End(out *buf.Chain, p *buf.Pool) error {
+	err := s.Flush(out, p)
+	out.AppendString(p, "."+s.mark)
+	return err
+}
+
+func (s *wrap) Release(_ *buf.Pool, complete bool) {
+	if complete {
+		s.released.Add(1000)
+		return
+	}
+	s.released.Add(1)
+}
+
+// wrapping puts a stage into each answer, or with request into each request.
+func wrapping(mark string, released *atomic.Int64, request bool, fails error) gateway.Hooks {
+	stage := func() *wrap { return &wrap{mark: mark, released: released, fails: fails} }
+	h := gateway.Hooks{Name: "wrap"}
+	if request {
+		h.Request = func(x *gateway.Exchange) gateway.Verdict {
+			x.Request.Length = message.UnknownLength
+			if err := x.AddRequestStage(stage()); err != nil {
+				return x.Answer(&gateway.Respond{Status: 400, Reason: "bad_body"})
+			}
+			return gateway.GoOn
+		}
+		return h
+	}
+	h.Response = func(x *gateway.Exchange, h *message.Head) {
+		h.Length = message.UnknownLength
+		x.AddStage(stage())
+	}
+	return h
+}
+
+// A body passes the stages from the innermost filter outwards.
+func TestAnswersPassTheirStages(t *testing.T) {
+	var released atomic.Int64
+	s := filtered(t, wrapping("o", &released, false, nil), wrapping("i", &released, false, nil))
+	s.routes = append(s.routes, routeSettings{respond: &gateway.Respond{Status: 200, Body: []byte("own")}, filters: s.routes[0].filters})
+	s.routes[1].spec.Name, s.routes[1].spec.Path = "own", "/own"
+	large := bytes.Repeat([]byte("0123456\n"), 64<<10)
+	s.routes = append(s.routes, routeSettings{respond: &gateway.Respond{Status: 200, Body: large}, filters: s.routes[0].filters[1:]})
+	s.routes[2].spec.Name, s.routes[2].spec.Path = "large", "/large"
+	r := start(t, s)
+	r.wants(t, "GET", "/a", "", "200  oiGET /a i.io.o")
+	r.wants(t, "POST", "/a", "1\n2\n3", "200  oiPOST /a 1io\noi2io\noi3i.io.o")
+	r.wants(t, "GET", "/own", "", "200 respond oiowni.io.o")
+	r.wants(t, "GET", "/large", "", "200 respond "+strings.Repeat("i0123456i\n", 64<<10)+".i")
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
+	if got := released.Load(); got != 7000 {
+		t.Errorf("released %d, want 7 that were complete", got)
+	}
+}
+
+// An event goes out when it is there, not when the next one comes.
+func TestWhatStagesHoldBackIsFlushed(t *testing.T) {
+	var released atomic.Int64
+	more := make(chan bool)
+	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "first")
+		w.(http.Flusher).Flush()
+		if !<-more {
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, "second")
+	}))
+	defer u.Close()
+	s := usual(u.Listener.Addr().String())
+	s.routes[0].filters = []gateway.Hooks{wrapping("|", &released, false, nil)}
+	r := start(t, s)
+	for _, goesOn := range []bool{true, false} {
+		resp, err := http.Get("http://" + r.addr)
+		check(t, err)
+		first := make([]byte, 7)
+		_, err = io.ReadFull(resp.Body, first)
+		check(t, err)
+		more <- goesOn
+		rest, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if got := string(first) + " " + string(rest); goesOn && got != "|first| |second|.|" {
+			t.Errorf("got %q", got)
+		}
+		if !goesOn && err == nil {
+			t.Errorf("an answer that was cut looks complete: %q", rest)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
+	if got := released.Load(); got != 1001 {
+		t.Errorf("released %d, want one that was complete and one that was not", got)
+	}
+}
+
+func TestAStageThatFailsCutsTheAnswer(t *testing.T) {
+	var released atomic.Int64
+	r := start(t, filtered(t, wrapping("|", &released, false, errors.New("broken"))))
+	resp, err := http.Post("http://"+r.addr, "", strings.NewReader("a\n#"))
+	if err == nil {
+		text, cut := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if cut == nil {
+			t.Errorf("got %d %q as if nothing had happened", resp.StatusCode, text)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
+	if got := released.Load(); got != 1 {
+		t.Errorf("released %d, want one that was not complete", got)
+	}
+}
+
+func TestRequestsPassTheirStages(t *testing.T) {
+	var released atomic.Int64
+	late := &gateway.Failure{Status: 422, Reason: "number_sign", Text: "no number signs"}
+	r := start(t, filtered(t, wrapping("o", &released, true, late), wrapping("i", &released, true, nil)))
+	r.wants(t, "GET", "/a", "", "200  GET /a i.oi.i")
+	r.wants(t, "POST", "/a", "1\n2", "200  POST /a io1oi\nio2o.oi.i")
+	r.wants(t, "POST", "/a", "1\n#", "422 number_sign")
+	many := strings.Repeat("line\n", 100<<10)
+	r.wants(t, "POST", "/a", many, "200  POST /a "+strings.Repeat("iolineoi\n", 100<<10)+"i.oi.i")
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
+}
+
+// A body of the gateway's own is in memory once, however slow its clients are.
+func TestALargeBodyOfOurOwnWaitsForItsClient(t *testing.T) {
+	const size = 16 << 20 // more than sockets hold
+	s := usual()
+	s.routes[0].respond = &gateway.Respond{Status: 200, Body: bytes.Repeat([]byte("x"), size)}
+	r := start(t, s)
+	c := dial(t, r.addr)
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	first := make([]byte, 1)
+	_, err := io.ReadFull(c, first)
+	check(t, err)
+	if held := r.held(); held > 512<<10 {
+		t.Errorf("%d bytes are held for a client that reads slowly", held)
+	}
+	resp := ask(t, struct {
+		io.Reader
+		io.Writer
+	}{io.MultiReader(bytes.NewReader(first), c), io.Discard}, "/")
+	if n := strings.Count(resp, "x"); n < size {
+		t.Errorf("%d bytes came of %d", n, size)
+	}
+	c.Close()
+	// One that goes in the middle of it.
+	c = dial(t, r.addr)
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	_, err = io.ReadFull(c, first)
+	check(t, err)
+	check(t, c.SetLinger(0))
+	c.Close()
+	r.nothingHeld(t)
+}
