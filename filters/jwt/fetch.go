@@ -41,6 +41,8 @@ type Fetch struct {
 	URL  string // of a JWK set; https, or http to this machine
 	CA   string // file with the authorities that the issuer's certificate is from; empty: those of the system
 	File string // a JWK set, or PEM; in place of URL
+	// Secret says that File holds the secret of an HMAC, and how it is written.
+	Secret SecretForm
 
 	Refresh time.Duration // the longest time between two fetches; 0: 5 m
 	Timeout time.Duration // of one fetch; 0: 5 s
@@ -48,6 +50,16 @@ type Fetch struct {
 	// AskEvery is the time in which a token with an unknown key causes one fetch at most; 0: 10 s.
 	AskEvery time.Duration
 }
+
+// SecretForm is how a secret is written in a file.
+type SecretForm uint8
+
+// The forms.
+const (
+	NoSecret SecretForm = iota // what is in the file are public keys, or a key set
+	PlainSecret
+	Base64Secret
+)
 
 func (f Fetch) withDefaults() Fetch {
 	set := func(d *time.Duration, v time.Duration) {
@@ -209,7 +221,7 @@ func (f *Fetcher) failed(err error, now mono.Time) {
 	s := &f.state
 	if text := err.Error(); s.Failures == 0 || text != s.Error {
 		if f.keys.current(now) != nil {
-			f.logger.Warn("keys of tokens cannot be had, those there are stay in force", "from", s.From, "for_at_most", f.spec.Stale.String(), "error", text)
+			f.logger.Warn("keys of tokens cannot be had, those there are stay in force", "from", s.From, "error", text)
 		} else {
 			f.logger.Error("keys of tokens cannot be had, and there are none: tokens are answered with 503", "from", s.From, "error", text)
 		}
@@ -243,7 +255,7 @@ type answer struct {
 
 // take puts what came in force.
 func (f *Fetcher) take(got answer, now mono.Time) error {
-	until := now.Add(f.spec.Stale)
+	until := f.goodUntil(now)
 	switch {
 	case got.same && (f.body == nil || !f.keys.prolong(until)):
 		return errors.New("it says that nothing has changed, and nothing was had before")
@@ -272,6 +284,16 @@ func (f *Fetcher) take(got answer, now mono.Time) error {
 }
 
 func (f *Fetcher) parse(text []byte) (list []*Key, skipped []string, err error) {
+	switch f.spec.Secret {
+	case PlainSecret:
+		list, err = ParseSecret(bytes.TrimRight(text, "\r\n"))
+		return list, nil, err
+	case Base64Secret:
+		if text, err = DecodeSecret(text); err == nil {
+			list, err = ParseSecret(text)
+		}
+		return list, nil, err
+	}
 	if f.spec.File != "" && !bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte{'{'}) {
 		list, err = ParsePEM(text)
 		return list, nil, err
@@ -281,6 +303,28 @@ func (f *Fetcher) parse(text []byte) (list []*Key, skipped []string, err error) 
 		return nil, nil, err
 	}
 	return set.Keys, set.Skipped, nil
+}
+
+// goodUntil is how long keys that came now may be used. Those of a file may be for good: what it says is near, and was meant.
+func (f *Fetcher) goodUntil(now mono.Time) mono.Time {
+	if f.spec.File != "" {
+		return mono.Never
+	}
+	return now.Add(f.spec.Stale)
+}
+
+// first reads a file before the fetcher is started, so that a mistake in it is one of the document that names it.
+func (f *Fetcher) first() error {
+	got, err := f.get(context.Background())
+	if err != nil {
+		return err
+	}
+	list, _, err := f.parse(got.body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.spec.File, err)
+	}
+	f.keys.replace(list, f.goodUntil(f.clock()))
+	return nil
 }
 
 func (f *Fetcher) get(ctx context.Context) (answer, error) {

@@ -8,10 +8,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 const (
@@ -153,6 +155,16 @@ func ParseSecret(text []byte) ([]*Key, error) {
 		return nil, err
 	}
 	return []*Key{k}, nil
+}
+
+// DecodeSecret reads a secret in base64 with either alphabet, padded or not. The error does not repeat it.
+func DecodeSecret(text []byte) ([]byte, error) {
+	plain := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimSpace(string(text))), "=")
+	out, err := base64.RawStdEncoding.DecodeString(plain)
+	if err != nil {
+		return nil, errors.New("the secret is not base64")
+	}
+	return out, nil
 }
 
 // KeySet is the keys in force, frozen. What was concluded under one set is known by its pointer.

@@ -99,10 +99,27 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	}
 	fetch := s.Fetch.withDefaults()
 	place := fetch.from() + " " + fetch.CA
+	place += fmt.Sprintf(" %d", fetch.Secret)
 	f.keys = gateway.Recall(memory, "jwt/keys/"+place, func() *Keys { return new(Keys) })
 	f.fetcher = gateway.Recall(memory, fmt.Sprintf("jwt/fetcher/%s %v %v %v %v", place, fetch.Refresh, fetch.Timeout, fetch.Stale, fetch.AskEvery),
 		func() *Fetcher { return newFetcher(fetch, f.keys, s.Logger) })
+	if fetch.File != "" && f.keys.now.Load() == nil {
+		if err := f.fetcher.first(); err != nil {
+			c.fail("keys", "", "%v", err)
+			return nil, c.problems
+		}
+	}
+	if guard != nil {
+		guard.Tell, guard.Detail = f.tell, func() any { return f.fetcher.State() }
+	}
 	return f, nil
+}
+
+// tell tells metrics how it stands with the keys.
+func (f *Filter) tell(yield func(number string, value float64)) {
+	s := f.fetcher.State()
+	yield("keys", float64(s.Keys))
+	yield("key_fetch_failures", float64(s.Failures))
 }
 
 // compilation collects problems.
@@ -180,14 +197,14 @@ func (c *compilation) keys(methods []*method) (fixed bool, list []*Key) {
 		}
 	}
 	if given != 1 {
-		c.fail("keys", "write one of url, file, jwks, pem, secret", "keys come from one place, found %d", given)
+		c.fail("keys", "write one of url, file, secret_file, secret_env, pem, jwks", "keys come from one place, found %d", given)
 		return true, nil
 	}
 	field := ""
 	var err error
 	switch {
 	case s.Secret != nil:
-		field = "keys.secret"
+		field = "keys"
 		list, err = ParseSecret(s.Secret)
 	case s.PEM != nil:
 		field = "keys.pem"
@@ -195,7 +212,7 @@ func (c *compilation) keys(methods []*method) (fixed bool, list []*Key) {
 	case s.Set != nil:
 		field = "keys.jwks"
 		var set *Set
-		if set, err = ParseSet(s.Set, true); err == nil {
+		if set, err = ParseSet(s.Set, false); err == nil {
 			list = set.Keys
 			if len(set.Skipped) > 0 {
 				err = fmt.Errorf("it has keys that cannot be used (%s)", set.Skipped[0])
@@ -208,6 +225,11 @@ func (c *compilation) keys(methods []*method) (fixed bool, list []*Key) {
 		c.unpublished(methods)
 		return false, nil
 	default:
+		for i, m := range methods {
+			if s.Fetch.Secret != NoSecret && m.family != secret {
+				c.fail(at("algorithms", i), "remove it, or write keys: {file: ...}", "there is no key for %s: what the file holds is a secret", m.name)
+			}
+		}
 		return false, nil
 	}
 	if err != nil {
@@ -232,7 +254,7 @@ func (c *compilation) keys(methods []*method) (fixed bool, list []*Key) {
 func (c *compilation) unpublished(methods []*method) {
 	for i, m := range methods {
 		if m.family == secret {
-			c.fail(at("algorithms", i), "write the secret with keys: {secret: ${JWT_SECRET}}, or use RS256 or ES256", "%s needs a secret, and what a URL gives is none", m.name)
+			c.fail(at("algorithms", i), "write keys: {secret_env: JWT_SECRET}, or use RS256 or ES256", "%s needs a secret, and what a URL gives is none", m.name)
 		}
 	}
 }
@@ -273,7 +295,7 @@ func (c *compilation) places() {
 // fingerprint stands for all that a verdict on a token follows from.
 func (s *Spec) fingerprint() string {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %q %q %q %q %q %q %q %q", s.Algorithms, s.Issuers, s.Audiences, s.Fetch.URL, s.Fetch.CA, s.Fetch.File, s.Secret, s.PEM, s.Set)
+	fmt.Fprintf(sum, "%q %q %q %q %q %q %d %q %q %q", s.Algorithms, s.Issuers, s.Audiences, s.Fetch.URL, s.Fetch.CA, s.Fetch.File, s.Fetch.Secret, s.Secret, s.PEM, s.Set)
 	fmt.Fprintf(sum, "%q %d %t %q %d", s.Types, s.Skew, s.ExpiryOptional, s.Scopes, s.TokenBytesMax)
 	for _, c := range s.Claims {
 		fmt.Fprintf(sum, "%q %q", c.Claim, c.OneOf)
