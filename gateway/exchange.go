@@ -35,8 +35,8 @@ type Exchange struct {
 	listener   *Listener
 	client     *engine.Stream // nil once it is gone or complete
 	peer       netip.AddrPort
-	local      netip.AddrPort // where the client connected to; of a passage of bytes only
-	ClientAddr netip.Addr     // the peer's, or what a trusted peer says of its own client
+	local      netip.AddrPort    // where the client connected to; of a passage of bytes only
+	ClientAddr netip.Addr        // the peer's, or what a trusted peer says of its own client
 	clientCert *x509.Certificate // that the client showed on this connection, verified; nil: none
 	Request    *message.Head
 	method     message.Span // of the request as it came, whatever filters make of it
