@@ -174,7 +174,11 @@ func (p *Plan) explainRoute(e *Explanation, h *message.Head, req ExplainRequest)
 		e.Params[name] = string(value)
 	}
 	for i, f := range r.filters {
-		e.Filters = append(e.Filters, FilterView{f.Hooks.Name, r.said.Filters[i].Name, f.Text})
+		view := FilterView{Kind: f.Hooks.Name, Name: r.said.Filters[i].Name, Text: f.Text}
+		if f.Guard != nil {
+			view.Mode = f.Guard.Mode.String()
+		}
+		e.Filters = append(e.Filters, view)
 		if f.Request != nil {
 			f.Request(h, &params)
 		}

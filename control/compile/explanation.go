@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/yumen-io/yumen/control/config"
+	"github.com/yumen-io/yumen/gateway"
 )
 
 // ExplainRequest is a request that somebody asks about. Nothing is sent.
@@ -70,6 +71,7 @@ type Candidate struct {
 type FilterView struct {
 	Kind string `json:"kind"`
 	Name string `json:"name,omitempty"`
+	Mode string `json:"mode,omitempty"` // of a guard: enforce or shadow
 	Text string `json:"text"`
 }
 
@@ -180,6 +182,9 @@ func (e *Explanation) String() string {
 		name := f.Kind
 		if f.Name != "" {
 			name = f.Name + " (" + f.Kind + ")"
+		}
+		if f.Mode == gateway.Shadow.String() {
+			name += ", in shadow mode: it does nothing"
 		}
 		line("%s    %s: %s", label, name, f.Text)
 	}
