@@ -86,15 +86,24 @@ func (m *memory) find(key string, s *settings, now mono.Time, wall time.Time) *s
 
 // published returns what the requests of a route go by.
 func (f *Filter) published(x *gateway.Exchange) *published {
-	r := x.Route
-	if list := *f.states.Load(); r.Index < len(list) && list[r.Index] != nil {
-		p := list[r.Index].at.Load()
-		// Where newer settings hold already, this is a request of a configuration that is going.
-		if p.settings == f.settings || p.settings != nil && p.settings.number > f.settings.number {
-			return p
-		}
+	if p := f.known(x.Route.Index); p != nil {
+		return p
 	}
-	return f.meet(r, x.Now(), x.Wall())
+	return f.meet(x.Route, x.Now(), x.Wall())
+}
+
+// known returns it for a route that the filter has met; nil if that must be done first, perhaps again.
+func (f *Filter) known(route int) *published {
+	list := *f.states.Load()
+	if route >= len(list) || list[route] == nil {
+		return nil
+	}
+	p := list[route].at.Load()
+	// Where newer settings hold already, this is a request of a configuration that is going.
+	if p.settings == f.settings || p.settings != nil && p.settings.number > f.settings.number {
+		return p
+	}
+	return nil
 }
 
 // meet is for the first request of a route that the filter sees.
