@@ -206,7 +206,7 @@ func TestNewSettingsFindAnOpenBreakerOpen(t *testing.T) {
 	b := newBench(Config{Consecutive: 3, OpenFor: 30 * time.Second})
 	b.play(3, 1, 1, time.Millisecond)
 	before := b.View()
-	b.Configure(Config{Consecutive: 50, Window: 20 * time.Second, Probes: 9}, b.now)
+	b.Configure(Config{Consecutive: 50, Window: 20 * time.Second, Probes: 9, OpenMax: time.Minute}, b.now)
 	if v := b.View(); v.State != Open || v.Until != before.Until || v.Era != before.Era {
 		t.Errorf("%+v, was %+v", v, before)
 	}

@@ -18,7 +18,8 @@ type Config struct {
 	Consecutive int
 	// SlowRatio of slow calls that opens; 0 or below never. What is slow is for the caller to say.
 	SlowRatio float64
-	// OpenFor is how long it is open the first time; 0 means 5 s. Each failed return doubles it, up to OpenMax; 0 means 60 s.
+	// OpenFor is how long it is open the first time; 0 means 5 s. Each failed return doubles it, up to OpenMax; 0 means 15 s: a return that
+	// fails costs a few requests, one that waits costs all that could have been answered.
 	OpenFor time.Duration
 	OpenMax time.Duration
 	// Probes are let through on each step of half-open; 0 means 5.
@@ -70,7 +71,7 @@ func (c Config) withDefaults() Config {
 		c.OpenFor = 5 * time.Second
 	}
 	if c.OpenMax <= 0 {
-		c.OpenMax = time.Minute
+		c.OpenMax = 15 * time.Second
 	}
 	c.OpenMax = max(c.OpenMax, c.OpenFor)
 	if c.Probes <= 0 {
