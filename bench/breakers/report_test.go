@@ -124,6 +124,10 @@ func report(t *testing.T, tune, judge int) string {
 		shown, names = append(shown, total), append(names, r.name)
 		summary(&b, r.name, r.grid[i].Text, total, hours)
 	}
+	byDefault := Default()
+	total := Run(&byDefault, judging, plain)
+	shown, names = append(shown, total), append(names, "adaptive, default")
+	summary(&b, "adaptive, default", byDefault.Text, total, hours)
 	perService := oracle(rivals[2], judging)
 	shown, names = append(shown, perService), append(names, "classic, each service its own")
 	summary(&b, "classic, each service its own", "one each", perService, hours)
@@ -141,6 +145,12 @@ func report(t *testing.T, tune, judge int) string {
 			fmt.Fprintf(&b, " %s s, %d |", seconds(total.MeanDelay()), total.FalseOpens)
 		}
 		b.WriteString("\n")
+	}
+
+	fmt.Fprintf(&b, "\n%s", hindsightHead)
+	classic, adaptive := judged(rivals[2], judging), judged(rivals[3], judging)
+	for _, allowed := range []int{0, 1, 2, 3, 5, 10} {
+		fmt.Fprintf(&b, "| %d | %s | %s |\n", allowed, hindsight(rivals[2], classic, allowed), hindsight(rivals[3], adaptive, allowed))
 	}
 
 	fmt.Fprintf(&b, "\n## By kind of trace\n\nDelay, and how many incidents were missed; for the last three, false openings.\n\n| trace |")
@@ -169,6 +179,22 @@ func report(t *testing.T, tune, judge int) string {
 	}
 	b.WriteString(footer)
 	return b.String()
+}
+
+// judged is what all settings of a rival made of the traces to judge by.
+func judged(r *rival, judging []*Trace) (list []*Total) {
+	for i := range r.grid {
+		list = append(list, Run(&r.grid[i], judging, r.play))
+	}
+	return list
+}
+
+func hindsight(r *rival, totals []*Total, allowed int) string {
+	i := best(totals, allowed)
+	if i < 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s s (%s)", seconds(totals[i].MeanDelay()), r.grid[i].Text)
 }
 
 // oracle judges the classic rule with the best settings for each service.
@@ -204,6 +230,12 @@ by: mean detection delay, and false openings there.
 
 | allowed | gobreaker | failsafe-go | classic | adaptive |
 |---|---|---|---|---|
+`
+
+const hindsightHead = `In hindsight, that is, with the quickest of all settings that has no more false openings than that on the traces to judge by:
+
+| false openings | classic | adaptive |
+|---|---|---|
 `
 
 const header = `# Breakers on incident traces

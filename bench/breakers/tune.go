@@ -29,7 +29,7 @@ type slow struct {
 // What the candidates are tuned on.
 var (
 	windows = []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second}
-	ratios  = []float64{0.15, 0.2, 0.25, 0.3, 0.4, 0.5}
+	ratios  = []float64{0.15, 0.2, 0.3, 0.5}
 	volumes = []int{10, 20}
 	slows   = []slow{{}, {500 * time.Millisecond, 0.5}, {time.Second, 0.5}, {1900 * time.Millisecond, 0.2}}
 )
@@ -90,6 +90,13 @@ func Failsafes() (list []Variant) {
 		}})
 	})
 	return list
+}
+
+// Default is the breaker as documents have it that say nothing but breaker: on.
+func Default() Variant {
+	return Variant{Text: "by default", Make: func(seed uint64) Candidate {
+		return NewOurs(breaker.Config{Consecutive: 20, Adaptive: breaker.Adaptive{On: true}}, 0, seed)
+	}}
 }
 
 // Adaptives is the grid of our adaptive rule, beside the classic one as documents have it by default.
