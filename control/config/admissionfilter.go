@@ -62,6 +62,7 @@ const (
 
 var admissionFilterObject = sync.OnceValue(func() *object[AdmissionFilter] {
 	type T = AdmissionFilter
+	isFound := func(v *T) bool { return v.Limit == 0 }
 	return &object[T]{
 		name: "admission", article: "an",
 		about: "In front of a cluster: lets in as many requests at a time as the cluster works on, found from latency, and has the others wait in an order that is fair to tenants. What cannot be answered before its deadline is refused at once. Whoever is refused is answered 503 with Retry-After. Routes to one cluster share a filter by its name.",
@@ -71,13 +72,13 @@ var admissionFilterObject = sync.OnceValue(func() *object[AdmissionFilter] {
 				`Who is a tenant: `+guardKeyAbout+` Without a key all requests are one tenant's, and served in their order.`),
 			may("weights", tenantWeights(), func(v *T) *[]TenantWeight { return &v.Weights },
 				`What a tenant gets when there is not enough for all, from 1 to 100, by the value of the key: {gold: 4}. 1 for those that are not named.`),
-			may("priority", pointer(section(priorityObject)), func(v *T) **Priority { return &v.Priority }, priorityAbout),
+			may("priority", priority(), func(v *T) **Priority { return &v.Priority }, priorityAbout),
 			def("limit", admissionLimit(), func(v *T) *AdmissionLimit { return &v.Limit }, 0,
 				`How many requests at a time go to the cluster, from all loops of this node: a number, or auto: as many as latency allows. auto by default: a number is right until the cluster, or the number of gateways before it, changes.`),
 			def("min", integer(1, admissionLimitMax), func(v *T) *int { return &v.Min }, 1,
-				`The least that limit: auto finds. One request at a time, by default: latency alone tells whether that is too much.`),
+				`The least that limit: auto finds. One request at a time, by default: latency alone tells whether that is too much.`).when(isFound),
 			def("max", integer(1, admissionLimitMax), func(v *T) *int { return &v.Max }, 10_000,
-				`The most that limit: auto finds. More than one node usually has under way with one cluster.`),
+				`The most that limit: auto finds. More than one node usually has under way with one cluster.`).when(isFound),
 			def("queue", integer(0, admissionQueueMax), func(v *T) *int { return &v.Queue }, 1000,
 				`How many requests may wait, divided among the loops that have some. One tenant fills half of it at most. A thousand wait about a second for a cluster that does a thousand a second.`),
 			def("max_wait", duration(time.Millisecond, time.Minute), func(v *T) *time.Duration { return &v.MaxWait }, time.Second,
@@ -111,7 +112,7 @@ var admissionFilterObject = sync.OnceValue(func() *object[AdmissionFilter] {
 })
 
 func admissionLimit() kind[AdmissionLimit] {
-	return parsed("limit", "auto or 100", `auto|[1-9][0-9]*`, func(s string) (v AdmissionLimit, cause, fix string) {
+	k := parsed("limit", "auto or 100", `auto|[1-9][0-9]*`, func(s string) (v AdmissionLimit, cause, fix string) {
 		if s == "auto" {
 			return 0, "", ""
 		}
@@ -121,6 +122,9 @@ func admissionLimit() kind[AdmissionLimit] {
 		}
 		return AdmissionLimit(n), "", ""
 	}, AdmissionLimit.String)
+	word := k.schema
+	k.schema = func(b *schemaBuilder) map[string]any { return anyOf(word(b), integer(1, admissionLimitMax).schema(b)) }
+	return k
 }
 
 func tenantWeights() kind[[]TenantWeight] {

@@ -39,6 +39,21 @@ func priorityClass() kind[PriorityClass] {
 	return choice("priority", PriorityCritical, PriorityHigh, PriorityNormal, PriorityLow)
 }
 
+// priority is one that may be left out.
+func priority() kind[*Priority] {
+	inner := section(priorityObject)
+	k := pointer(inner)
+	k.read = func(d *decoder, n *yaml.Node, v **Priority) {
+		one := new(Priority)
+		inner.fill(d, one)
+		before := d.errors
+		if inner.read(d, n, one); d.errors == before {
+			*v = one
+		}
+	}
+	return k
+}
+
 var priorityObject = sync.OnceValue(func() *object[Priority] {
 	type T = Priority
 	return &object[T]{

@@ -26,7 +26,7 @@ var shedFilterObject = sync.OnceValue(func() *object[ShedFilter] {
 		about: "Gives requests up while this process has more to do than it can, the less important first: by how long turns of its loops take, and how much of its memory it uses. Whoever is given up is answered 503 with Retry-After. Routes without it, such as those of health checks, are served to the last.",
 		pos:   func(v *T) *Pos { return &v.Pos },
 		keys: []key[T]{
-			may("priority", pointer(section(priorityObject)), func(v *T) **Priority { return &v.Priority }, priorityAbout+` Of a range of pressure from 0 to 100 %, low is given up by and by in the first quarter, critical in the last.`),
+			may("priority", priority(), func(v *T) **Priority { return &v.Priority }, priorityAbout+` Of a range of pressure from 0 to 100 %, low is given up by and by in the first quarter, critical in the last.`),
 			def("turn_from", duration(100*time.Microsecond, 10*time.Second), func(v *T) *time.Duration { return &v.TurnFrom }, 10*time.Millisecond,
 				`The turn time of a loop from which there is pressure. A turn is at most 512 events: some 10 ms of work.`),
 			def("turn_to", duration(100*time.Microsecond, 10*time.Second), func(v *T) *time.Duration { return &v.TurnTo }, 50*time.Millisecond,
