@@ -23,6 +23,7 @@ import (
 	"github.com/yumen-io/yumen/filters/limit"
 	"github.com/yumen-io/yumen/filters/rewrite"
 	"github.com/yumen-io/yumen/filters/shed"
+	"github.com/yumen-io/yumen/filters/sizes"
 	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/policy/route"
@@ -46,6 +47,7 @@ type Spec struct {
 	CORS       *cors.Spec
 	Compress   *compress.Spec
 	Decompress *decompress.Spec
+	Sizes      *sizes.Spec
 }
 
 // Context is what a filter is compiled with beside its settings.
@@ -115,6 +117,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileCompress(s.Compress, c)
 	case s.Decompress != nil:
 		return compileDecompress(s.Decompress, c)
+	case s.Sizes != nil:
+		return compileSizes(s.Sizes, c)
 	}
 	panic("filters: a filter of no kind")
 }

@@ -331,6 +331,8 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 		return filters.Spec{Compress: compressSpec(body)}, nil
 	case *config.DecompressFilter:
 		return filters.Spec{Decompress: decompressSpec(body)}, nil
+	case *config.SizesFilter:
+		return filters.Spec{Sizes: sizesSpec(body)}, nil
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
 }

@@ -41,6 +41,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(cacheFilterObject, "Answer with responses it has kept."),
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
 		catalogued(decompressFilterObject, "Decode the bodies of requests for upstreams that cannot."),
+		catalogued(sizesFilterObject, "Bound the requests of a route."),
 	}
 })
 
