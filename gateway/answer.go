@@ -22,6 +22,7 @@ func (x *Exchange) fail(f *Failure) {
 		x.cut(f)
 		return
 	}
+	x.second.end()
 	if f == bodyTooLarge {
 		x.client.Last()
 	}

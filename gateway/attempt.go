@@ -53,15 +53,27 @@ type Attempt struct {
 	written int64 // of a tunnel that the upstream is slow to read: what it had taken when the timer ran out last
 }
 
+func newAttempt(x *Exchange) *Attempt {
+	a := &Attempt{x: x}
+	a.timer.Init(a)
+	a.ticket.Init(a)
+	return a
+}
+
 // start chooses an endpoint and asks for a connection to it.
 func (a *Attempt) start() {
 	x := a.x
-	if x.grpc && !x.passTimeout() {
+	if !x.passTimeout() {
 		x.fail(deadlineExceeded)
 		return
 	}
 	x.attempts++
 	a.cluster = x.cluster.On(x.w.index)
+	if x.attempts > 1 && x.hopeless(a.cluster) {
+		a.step = stepNone
+		x.fail(deadlineExceeded)
+		return
+	}
 	e, why := a.cluster.Pick(x.w.random(), x.balanceKey(), &x.tried)
 	if e == nil {
 		a.step = stepNone
@@ -116,6 +128,9 @@ func (a *Attempt) ConnReady(c *engine.ClientConn) {
 	a.stream, a.step, a.sentEnd = s, stepHead, bodyless
 	x.sentAny = true
 	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.headTimeout()))
+	if bodyless && x.Route.Hedge != nil {
+		x.second.await()
+	}
 	if !bodyless {
 		x.passBody()
 		if x.client != nil && !x.bodyEnded && !a.full() {
@@ -201,7 +216,7 @@ func (a *Attempt) resume() {
 // ReceiveInterim passes 1xx on.
 func (a *Attempt) ReceiveInterim(_ *engine.Stream, h *message.Head) {
 	x := a.x
-	if x.client != nil {
+	if x.client != nil && !x.second.races {
 		x.client.SendInterim(h)
 	}
 	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(a.headTimeout()))
@@ -213,6 +228,15 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 	a.headAt = x.w.now()
 	if end {
 		a.stream = nil
+	}
+	if x.second.races {
+		if a.worthAnother(h, end) {
+			status := h.Status
+			x.w.engine.Heads.Put(h)
+			x.second.leave(a, health.OfStatus(status))
+			return
+		}
+		x.second.won(a)
 	}
 	if !x.answered && a.worthAnother(h, end) && a.tryAgain(retriableStatus, h, s.Written()) {
 		x.w.engine.Heads.Put(h)
@@ -429,6 +453,9 @@ func (a *Attempt) failed(f *Failure) { a.failedAfter(f, 0) }
 func (a *Attempt) failedAfter(f *Failure, written int64) {
 	x := a.x
 	switch {
+	case x.second.races:
+		x.second.leave(a, a.outcomeOf(f))
+		return
 	case x.answered:
 		a.done(f.Outcome)
 		x.cut(f)
@@ -598,6 +625,7 @@ func (a *Attempt) done(o health.Outcome) {
 	if a.headAt > 0 {
 		took = a.headAt.Sub(a.began)
 		firstByte = took
+		a.cluster.Pace().Observe(took)
 	}
 	a.given.Done(o, took)
 	a.cluster.Counters().AttemptDone(int(o), firstByte)

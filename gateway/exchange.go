@@ -46,7 +46,7 @@ type Exchange struct {
 	requestID  []byte
 	raw        bool          // a passage of bytes, and no request
 	grpc       bool          // the request is a call
-	patience   time.Duration // how long its client waits for the call; 0: it does not say
+	patience   time.Duration // how long its client waits; 0: it does not say
 
 	// Filters.
 	reached  int    // how many of the route's filters the request has come to
@@ -82,7 +82,8 @@ type Exchange struct {
 
 	requestStages stages
 	// Attempts.
-	attempt  Attempt
+	attempt  *Attempt // the one under way, or the last
+	second   hedge    // a try beside it
 	attempts int
 	// Between the two kinds of message, if there are two.
 	translator Translator // nil: both sides speak the same
@@ -113,6 +114,9 @@ func (x *Exchange) begin(l *Listener, s *engine.Stream, c *engine.ServerConn, h 
 	x.w.shard.RequestStarted()
 
 	x.readGRPC()
+	if !x.grpc {
+		x.readTimeout()
+	}
 	x.identify(l, c)
 	if err := message.NormalizePath(h, x.snapshot.Path); err != nil {
 		x.refuse(err)
@@ -269,7 +273,9 @@ func (x *Exchange) proxy() {
 	}
 	cluster := x.cluster.On(x.w.index)
 	cluster.Budget().Request(x.w.now())
-	x.keepsReplay = (!x.bodyEnded || x.held.Len() > 0) && !x.raw && r.Retry.Retries() && (x.repeatable() || cluster.Multiplexed() || r.Retry.RetriesGRPC())
+	again := !x.raw && r.Retry.Retries() && (x.repeatable() || cluster.Multiplexed() || r.Retry.RetriesGRPC()) ||
+		!x.raw && x.repeatable() && x.hasFailed(x.reached)
+	x.keepsReplay = again && (!x.bodyEnded || x.held.Len() > 0)
 	x.attempt.start()
 }
 
@@ -529,6 +535,7 @@ func (x *Exchange) finish() {
 		x.translated.Release(w.engine.Bufs)
 	}
 	x.replay.Release(w.engine.Bufs)
+	x.second.end()
 	x.attempt.release()
 	w.engine.Heads.Put(x.Request)
 	x.snapshot.Drop()

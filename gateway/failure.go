@@ -70,6 +70,8 @@ var (
 		health.Aborted, retry.ConnectFailure}
 	noTunnel = &Failure{Upstream, 502, "no_tunnel", "the upstream takes no WebSocket over the protocol it is spoken to by",
 		health.Aborted, retry.BadResponse}
+	hedgeLost = &Failure{Self, 502, "hedge_lost", "another try of the request was quicker",
+		health.Aborted, retry.Reset}
 	retriableStatus = &Failure{Upstream, 502, "retriable_status", "the upstream answered with a status that is tried again",
 		health.ServerError, retry.BadStatus}
 )
@@ -104,7 +106,7 @@ var (
 // failures is every Failure, for the list of reasons.
 var failures = []*Failure{
 	connectFailed, connectTimeout, handshakeFailed, upstreamReset, upstreamClosed, leftAlone, streamReset, lostTogether, badResponse, firstByteTimeout, betweenBytesTimeout,
-	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, noTunnel, retriableStatus,
+	perTryTimeout, neighbourFailed, queueFull, queueTimeout, noDescriptors, noTunnel, hedgeLost, retriableStatus,
 	noRoute, badMethod, noEndpoint, noHealthy, allDrained, requestTimeout, deadlineExceeded, bodyTooLarge, tunnelIdle, tunnelDrained, clientGone,
 	tooMuchWork, badStage,
 }

@@ -71,7 +71,7 @@ type Outcome struct {
 func (x *Exchange) Outcome() Outcome {
 	o := Outcome{Status: x.status, Reason: x.reason, Attempts: x.attempts, Took: x.w.now().Sub(x.began), FirstByte: -1,
 		ClientGone: x.reason == clientGone.Reason}
-	a := &x.attempt
+	a := x.attempt
 	if a.headAt > 0 && x.attempts > 0 {
 		o.FirstByte = a.headAt.Sub(a.began)
 	}

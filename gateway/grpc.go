@@ -110,21 +110,6 @@ func appendTimeout(b []byte, d time.Duration) []byte {
 	return append(b, "99999999H"...)
 }
 
-// passTimeout tells the upstream how much of its client's patience is left. It returns false if that is nothing.
-func (x *Exchange) passTimeout() bool {
-	if x.patience == 0 {
-		return true
-	}
-	left := x.began.Add(x.patience).Sub(x.w.now())
-	if left <= 0 {
-		return false
-	}
-	b := appendTimeout(x.w.scratch[:0], left)
-	x.w.scratch = b
-	x.Request.SetField([]byte(grpcTimeoutField), b)
-	return true
-}
-
 // outOfPatience tells that a call's client has stopped to wait, or is about to.
 func (x *Exchange) outOfPatience() bool {
 	return x.patience > 0 && x.began.Add(x.patience).Sub(x.w.now()) <= x.patience/10

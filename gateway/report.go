@@ -118,7 +118,7 @@ func (x *Exchange) report() {
 	}
 	if x.Route != nil {
 		r.Route = x.Route.Name
-		if a := &x.attempt; a.endpoint != nil {
+		if a := x.attempt; a.endpoint != nil {
 			r.Cluster, r.Endpoint = x.cluster.Name, a.endpoint.Addr()
 			if a.headAt > 0 {
 				r.FirstByte = a.headAt.Sub(a.began)

@@ -78,6 +78,7 @@ type Route struct {
 	ClusterIndex int
 	Key          *Key // for balancing by hash; nil where the algorithm needs none
 	Retry        *retry.Policy
+	Hedge        *retry.Hedge // nil: none
 	// NonIdempotent lets POST and the like be tried again after they were sent.
 	NonIdempotent bool
 	Request       time.Duration // the whole exchange; 0: no bound

@@ -121,9 +121,8 @@ func (w *Worker) newExchange() *Exchange {
 	}
 	x := &Exchange{w: w}
 	x.timer.Init(x)
-	x.attempt.x = x
-	x.attempt.timer.Init(&x.attempt)
-	x.attempt.ticket.Init(&x.attempt)
+	x.attempt = newAttempt(x)
+	x.second.init(x)
 	return x
 }
 
@@ -135,6 +134,7 @@ func (w *Worker) freeExchange(x *Exchange) {
 	}
 	w.engine.Loop.Cancel(&x.timer)
 	w.engine.Loop.Cancel(&x.attempt.timer)
+	x.second.cancel()
 }
 
 // Front is where a listener's requests enter the gateway on one loop: the engine's handler. Loop-owned.

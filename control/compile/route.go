@@ -43,6 +43,7 @@ func (c *compiler) compileRoute(i int, p *RoutePlan) {
 	c.checkEncodedSlash(i)
 	c.checkBraces(i)
 	c.checkPreflights(i)
+	c.checkClientCertificates(i)
 	c.compileFilters(i, p)
 	switch {
 	case said.Respond != nil:
@@ -114,6 +115,9 @@ func (c *compiler) compileProxy(i int, p *RoutePlan) {
 	p.Cluster = c.clusters[said.Cluster.Value]
 	p.Route.Retry = c.retryPolicy(i, &said.Retry)
 	p.Route.NonIdempotent = said.Retry.NonIdempotent
+	if h := said.Retry.Hedge; h != nil {
+		p.Route.Hedge = &retry.Hedge{Quantile: h.Percentile.Fraction(), After: h.After}
+	}
 	p.Route.Request = said.Timeouts.Request
 	p.Route.FirstByte = said.Timeouts.FirstByte
 	p.Route.BetweenBytes = said.Timeouts.BetweenBytes
@@ -314,6 +318,8 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.APIKeyFilter:
 		spec, err := c.apiKeySpec(body)
 		return filters.Spec{APIKey: spec}, err
+	case *config.MTLSFilter:
+		return filters.Spec{MTLS: mtlsSpec(body)}, nil
 	case *config.BasicAuthFilter:
 		spec, err := c.basicAuthSpec(body)
 		return filters.Spec{BasicAuth: spec}, err

@@ -18,7 +18,44 @@ type Retry struct {
 	On            RetryOn
 	Backoff       Backoff
 	NonIdempotent bool
+	Hedge         *Hedge // nil: none
 }
+
+// Hedge is a second try for a request whose first is slow to answer; the one that answers first counts.
+type Hedge struct {
+	Pos
+	Percentile Percent       // of the cluster's times to first byte, after which it begins
+	After      time.Duration // at the earliest
+}
+
+var hedgeObject = sync.OnceValue(func() *object[Hedge] {
+	type T = Hedge
+	return &object[T]{
+		name: "hedge", article: "a",
+		about: "A second try, at another endpoint, for a request whose first is slow to answer; the one that answers first counts, the other is given up. Only for requests that may be sent twice and have no body, one for each, and within the retry_budget of the cluster.",
+		pos:   func(v *T) *Pos { return &v.Pos },
+		keys: []key[T]{
+			def("percentile", orOff(percent()), func(v *T) *Percent { return &v.Percentile }, 95,
+				`The share of the cluster's answers that begin before a second try does. 95: one request in twenty is sent twice at most. Off: only after counts.`),
+			def("after", duration(0, time.Minute), func(v *T) *time.Duration { return &v.After }, 5*time.Millisecond,
+				`No second try before this, also while too few answers were seen to know a percentile. A local answer that takes longer is slow.`),
+		},
+		short: &short[T]{
+			about: "how long the first try is waited for, on or off",
+			takes: yaml.ScalarNode,
+			read: func(d *decoder, n *yaml.Node, v *T) {
+				v.Percentile = 0
+				duration(0, time.Minute).read(d, n, &v.After)
+			},
+			schema: duration(0, time.Minute).schema,
+		},
+		check: func(d *decoder, n *yaml.Node, v *T, g given[T]) {
+			if g.clean && v.Percentile == 0 && v.After == 0 {
+				d.fail(n, "write hedge: 50ms or hedge: {percentile: 95%}", "every request would be sent twice")
+			}
+		},
+	}
+})
 
 // RetryOn is which failures of a try are worth another.
 type RetryOn struct {
@@ -51,6 +88,8 @@ var retryObject = sync.OnceValue(func() *object[Retry] {
 				`What is worth another try: connect (no connection), reset (broken before the answer), timeout (first_byte or per_try passed), a status (503), a range (502-504) or a class (5xx), or the status of a gRPC call: `+grpcWordList()+`. An answer is an answer by default, even a bad one.`),
 			always("backoff", section(backoffObject), func(v *T) *Backoff { return &v.Backoff },
 				`The pause before a try.`),
+			off("hedge", hedgeObject, func(v *T) **Hedge { return &v.Hedge },
+				`A second try beside the first when that is slow to answer. Off: it is more load, for those who look at the slowest requests.`),
 			def("non_idempotent", boolean(), func(v *T) *bool { return &v.NonIdempotent }, false,
 				`Try POST, PATCH and the like again after they were sent. Off: the first try may have done its work without our hearing of it.`),
 		},

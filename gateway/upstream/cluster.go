@@ -84,6 +84,7 @@ type Cluster struct {
 	endpoints []*Endpoint
 	counters  *metrics.Cluster
 
+	pace         retry.Pace
 	budget       *retry.Budget
 	budgetConfig retry.BudgetConfig
 }
@@ -122,6 +123,9 @@ func (c *Cluster) Spec() *Spec { return c.spec }
 
 // Budget returns the cluster's retry budget on this loop.
 func (c *Cluster) Budget() *retry.Budget { return c.budget }
+
+// Pace returns how long the cluster's answers take to begin, on this loop.
+func (c *Cluster) Pace() *retry.Pace { return &c.pace }
 
 // Multiplexed tells whether requests share connections without waiting for each other, as far as is known beforehand.
 func (c *Cluster) Multiplexed() bool { return c.spec.Dial.Protocols&engine.HTTP2 != 0 }

@@ -44,6 +44,7 @@ const (
 	AfterBadResponse
 	AfterRefused
 	AfterStatus
+	Hedged            // beside one that is slow to answer
 	NoResponseBegun // no: the client has part of a response
 	NoAttemptsLeft  // the policy's number is reached
 	NoCondition     // the policy does not retry such failures
@@ -55,7 +56,7 @@ const (
 
 // reasons are the words, by Reason.
 var reasons = [...]string{
-	"connect_failure", "idle_death", "reset", "timeout", "bad_response", "refused", "status",
+	"connect_failure", "idle_death", "reset", "timeout", "bad_response", "refused", "status", "hedged",
 	"response_begun", "attempts_exhausted", "condition_off", "not_idempotent", "body_gone", "deadline", "budget_exhausted",
 }
 
