@@ -115,7 +115,24 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 		f.policy = f.appendPolicy(nil)
 	}
 	f.text = describe(s.Rules)
+	guard.Tell = f.tell
 	return f, nil
+}
+
+// tell yields what the tables of all rules hold, for metrics and the admin API.
+func (f *Filter) tell(yield func(number string, value float64)) {
+	var all View
+	for i := range f.checks {
+		v := f.checks[i].counters.View()
+		all.Keys += v.Keys
+		all.Evicted += v.Evicted
+		all.Forgotten += v.Forgotten
+		all.Overflowed += v.Overflowed
+	}
+	yield("keys", float64(all.Keys))
+	yield("keys_evicted", float64(all.Evicted))
+	yield("keys_forgotten", float64(all.Forgotten))
+	yield(ReasonKeysFull, float64(all.Overflowed))
 }
 
 // fieldOf is how the settings of a rule are found: a single one has no list.
