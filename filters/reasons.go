@@ -14,7 +14,6 @@ import (
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
 	"github.com/yumen-io/yumen/filters/shed"
-	"github.com/yumen-io/yumen/filters/sizes"
 )
 
 // Reasons are the words that filters answer with, for metrics and documentation, each once.
@@ -32,7 +31,6 @@ func Reasons() []string {
 		admission.Reasons(),
 		shed.Reasons(),
 		decompress.Reasons(),
-		sizes.Reasons(),
 	} {
 		list = append(list, of...)
 	}

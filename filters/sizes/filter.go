@@ -35,22 +35,13 @@ func newBound(status int, reason, text, number, unit string) *bound {
 	return &bound{&gateway.Failure{Side: gateway.Client, Status: status, Reason: reason, Text: text}, number, unit}
 }
 
-// The bounds, with the words that listeners have for theirs.
+// The bounds. Their words are those that listeners have for theirs, so that this filter brings none of its own.
 var (
 	target = newBound(414, "long_target", "the request target is longer than its route allows", "target", "B")
 	head   = newBound(431, "large_head", "the head is larger than its route allows", "head", "B")
 	fields = newBound(431, "many_fields", "there are more fields than the route allows", "fields", "")
 	body   = newBound(413, "body_too_large", "the request's body is larger than its route allows", "body", "B")
 )
-
-// Reasons are the words that this filter answers with.
-func Reasons() []string {
-	var list []string
-	for _, b := range []*bound{target, head, fields, body} {
-		list = append(list, b.failure.Reason)
-	}
-	return list
-}
 
 // Filter is a compiled Spec. It is frozen, but for the memory of each loop.
 type Filter struct {
