@@ -17,6 +17,10 @@ const reasonField = "X-Yumen-Reason"
 // fail answers with a failure, or breaks off an answer that began.
 func (x *Exchange) fail(f *Failure) {
 	x.failure = f
+	if x.errand && !x.answered {
+		x.failErrand(f)
+		return
+	}
 	if x.answered || x.raw {
 		x.status = f.Status
 		x.cut(f)

@@ -72,6 +72,9 @@ func (w *Worker) countRefusal(r *message.Refusal) {
 // report counts a finished exchange and writes it to the access log.
 func (x *Exchange) report() {
 	w := x.w
+	if x.errand {
+		return
+	}
 	index := metrics.NoRoute
 	if x.Route != nil {
 		index = x.Route.Index

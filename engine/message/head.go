@@ -68,6 +68,14 @@ func (h *Head) Reset() {
 	h.HasQuery, h.Status, h.Proto, h.Length = false, 0, 0, 0
 }
 
+// CopyRequest makes dst an independent copy of a request's head, without what asks for another protocol.
+func (h *Head) CopyRequest(dst *Head) {
+	dst.Reset()
+	h.Fields.CopyTo(&dst.Fields)
+	dst.Method, dst.Authority, dst.Path, dst.Query, dst.HasQuery = h.Method, h.Authority, h.Path, h.Query, h.HasQuery
+	dst.Proto, dst.Length = h.Proto, h.Length
+}
+
 // MethodBytes returns the method.
 func (h *Head) MethodBytes() []byte { return h.Bytes(h.Method) }
 
