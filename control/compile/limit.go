@@ -1,9 +1,16 @@
 package compile
 
 import (
+	"cmp"
+	"crypto/tls"
+	"os"
+
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/filters/limit"
+	"github.com/yumen-io/yumen/filters/limit/store"
+	"github.com/yumen-io/yumen/gateway"
 	judge "github.com/yumen-io/yumen/policy/limit"
+	"github.com/yumen-io/yumen/policy/quota"
 )
 
 // limitAlgorithms and limitMissing are the words of documents, in those of the filter.
@@ -27,7 +34,61 @@ func limitSpec(said *config.LimitFilter) *limit.Spec {
 				rule.Rate.MaxDelay = *r.MaxDelay
 			}
 		}
+		if r.Shared != nil {
+			rule.Shared = sharedLimit(&r)
+		}
 		spec.Rules = append(spec.Rules, rule)
 	}
 	return spec
+}
+
+// limitModes and limitUnreachable are the words of documents, in those of the store.
+var (
+	limitModes       = map[config.LimitSharedMode]store.Mode{config.LimitLeased: store.Leased, config.LimitExact: store.Exact}
+	limitUnreachable = map[config.LimitUnreachable]store.Unreachable{
+		config.LimitLocalShare: store.LocalShare, config.LimitOpen: store.Open, config.LimitClosed: store.Closed,
+	}
+)
+
+// sharedLimit says how the source of a rule is made that gateways share.
+func sharedLimit(r *config.LimitRule) limit.MakeSource {
+	said := r.Shared
+	spec := store.Spec{
+		Redis: store.Settings{
+			Address: said.Redis.Address.String(), Username: said.Redis.Username, Database: said.Redis.Database, Timeout: said.Redis.Timeout,
+		},
+		Mode: limitModes[said.Mode], Unreachable: limitUnreachable[said.WhenUnreachable], Nodes: said.Nodes, KeysMax: r.KeysMax,
+		Rule: quota.Rule{Count: int64(r.Rate.Count), Per: r.Rate.Per, Burst: cmp.Or(int64(r.Burst), int64(r.Rate.Count))},
+	}
+	if said.Redis.TLS {
+		spec.Redis.TLS = &tls.Config{ServerName: said.Redis.Address.Host, MinVersion: tls.VersionTLS12}
+	}
+	return func(guard string, memory *gateway.Recollection) (limit.Source, []limit.Problem) {
+		spec := spec
+		if name := said.Redis.PasswordEnv; name != "" {
+			var there bool
+			if spec.Redis.Password, there = os.LookupEnv(name); !there {
+				return nil, []limit.Problem{{Field: "shared.redis.password_env", Cause: "the environment variable " + name + " is not set",
+					Fix: "start the gateway with it, or remove the line"}}
+			}
+		}
+		spec.Name = cmp.Or(said.Name, guard+"/"+r.Name)
+		source, problems := store.Compile(spec, memory)
+		if problems != nil {
+			var list []limit.Problem
+			for _, p := range problems {
+				list = append(list, limit.Problem{Field: sharedField(p.Field), Cause: p.Cause, Fix: p.Fix})
+			}
+			return nil, list
+		}
+		return source, nil
+	}
+}
+
+// sharedField finds in a document what the store has a problem with: the rate and its burst are the rule's.
+func sharedField(field string) string {
+	if field == "rate" || field == "burst" {
+		return field
+	}
+	return "shared." + field
 }

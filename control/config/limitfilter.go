@@ -45,6 +45,7 @@ type LimitRule struct {
 	Key         []GuardKey     // none: all requests together
 	Missing     LimitMissing
 	KeysMax     int
+	Shared      *LimitShared // nil: each gateway counts by itself
 }
 
 // LimitAlgorithm is how a rate is judged.
@@ -151,7 +152,7 @@ func limitRuleKeys[S any](of func(*S) *LimitRule, there func(*S) bool) []key[S] 
 		may("rate", pointer(rate()), func(v *S) **Rate { return &of(v).Rate },
 			`How many may pass in a second, minute or hour: 100/s, 10/m, 1000/h.`),
 		def("algorithm", choice("algorithm", LimitTokenBucket, LimitLeakyBucket, LimitFixedWindow, LimitSlidingWindow), func(v *S) *LimitAlgorithm { return &of(v).Algorithm }, LimitTokenBucket,
-			`token_bucket (a bucket of burst tokens, filled at the rate; a request takes one), leaky_bucket (requests leave at the rate; those that come faster wait, up to max_delay), fixed_window (so many in each second, minute or hour of the gateway's clock), sliding_window (so many in the last one, nearly). A token bucket by default: it is exact in any interval and lets bursts be.`),
+			`token_bucket (a bucket of burst tokens, filled at the rate; a request takes one), leaky_bucket (requests leave at the rate; those that come faster wait, up to max_delay), fixed_window (so many in each second, minute or hour of the gateway's clock), sliding_window (so many in the last one, nearly). A token bucket by default: it is exact in any interval and lets bursts be.`).when(func(v *S) bool { return of(v).Rate != nil }),
 		may("burst", integer(1, limitCountMax), func(v *S) *int { return &of(v).Burst },
 			`How many may come at once after a pause. By default what the rate counts in one unit for a token bucket (100 for 100/s, 5 for 5/m), and 1 for a leaky bucket. Windows have none.`),
 		may("max_delay", pointer(duration(time.Millisecond, time.Minute)), func(v *S) **time.Duration { return &of(v).MaxDelay },
@@ -161,9 +162,11 @@ func limitRuleKeys[S any](of func(*S) *LimitRule, there func(*S) bool) []key[S] 
 		may("key", guardKey(), func(v *S) *[]GuardKey { return &of(v).Key },
 			`What is counted apart: `+guardKeyAbout+` Without a key all requests are counted together.`),
 		def("missing", choice("word", LimitShare, LimitPass, LimitRefuse), func(v *S) *LimitMissing { return &of(v).Missing }, LimitShare,
-			`What becomes of requests that lack a part of the key: share (they all have one count), pass (this limit does not count them) or refuse (400). They share by default: leaving something out opens no way around the limit, and nobody is refused for it alone.`),
+			`What becomes of requests that lack a part of the key: share (they all have one count), pass (this limit does not count them) or refuse (400). They share by default: leaving something out opens no way around the limit, and nobody is refused for it alone.`).when(func(v *S) bool { return len(of(v).Key) > 0 }),
 		def("keys_max", integer(1, limitKeysMax), func(v *S) *int { return &of(v).KeysMax }, limitKeysDefault,
-			`How many keys have a count of their own, at 64 to 96 bytes each, taken as they come. With more, keys that have nothing used make room, then those that have used the least; if all have used most of what they have, new ones share one count. The default is more clients than a node sees while a bucket fills, and 10 MB at most.`),
+			`How many keys have a count of their own, at 64 to 96 bytes each, taken as they come. With more, keys that have nothing used make room, then those that have used the least; if all have used most of what they have, new ones share one count. The default is more clients than a node sees while a bucket fills, and 10 MB at most.`).when(func(v *S) bool { return len(of(v).Key) > 0 }),
+		may("shared", sharedLimit(), func(v *S) **LimitShared { return &of(v).Shared },
+			`Count the rate together with all gateways, through Redis: shared: 10.0.0.5:6379, or more about it. Without it each gateway counts by itself.`),
 	}
 	for i := range keys {
 		keys[i] = keys[i].when(there)
@@ -181,7 +184,7 @@ func checkLimitRule(d *decoder, n *yaml.Node, v *LimitRule, at func(string) *yam
 		return
 	}
 	if v.Rate == nil {
-		for _, name := range []string{"burst", "max_delay", "algorithm"} {
+		for _, name := range []string{"burst", "max_delay", "algorithm", "shared"} {
 			if k := at(name); k != nil {
 				d.fail(k, "add rate: 100/s, or remove it", "%s is part of a rate, and there is none", quote(name))
 			}
@@ -193,6 +196,9 @@ func checkLimitRule(d *decoder, n *yaml.Node, v *LimitRule, at func(string) *yam
 	}
 	if k := at("max_delay"); k != nil && v.Algorithm != LimitLeakyBucket {
 		d.fail(k, "use algorithm: leaky_bucket, or remove it", "a %s lets nothing wait", v.Algorithm)
+	}
+	if k := at("shared"); k != nil {
+		checkLimitShared(d, k, v)
 	}
 	if len(v.Key) == 0 {
 		for _, name := range []string{"missing", "keys_max"} {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/policy/limit"
+	"github.com/yumen-io/yumen/policy/quota"
 )
 
 // Spec is what a document says.
@@ -27,7 +28,7 @@ type Rule struct {
 	AtOnce  int64         // 0: any
 	// KeysMax is how many keys have a count of their own; 0 means KeysMaxDefault.
 	KeysMax int
-	Source  Source // of the verdicts by the rate; nil: counters of this node
+	Shared  MakeSource // of the verdicts by the rate, if nodes share it; nil: counters of this node
 }
 
 // Missing is what becomes of a request that lacks a part of a rule's key.
@@ -60,10 +61,14 @@ const (
 	ReasonKeyMissing = "limit_key_missing"
 	// ReasonKeysFull: the table had no slot for the key, which was judged by the count that such keys share.
 	ReasonKeysFull = "limit_keys_full"
+	// ReasonUnreachable: nodes share the limit through a store that cannot be reached, and the rule says to admit nobody then.
+	ReasonUnreachable = "limit_store_unreachable"
 )
 
 // Reasons are the words that the filter answers with.
-func Reasons() []string { return []string{ReasonAtOnce, ReasonKeyMissing, ReasonKeysFull, ReasonRate} }
+func Reasons() []string {
+	return []string{ReasonAtOnce, ReasonKeyMissing, ReasonKeysFull, ReasonRate, ReasonUnreachable}
+}
 
 // Filter is a compiled Spec. It is frozen, but for the counters, and shared by all loops.
 type Filter struct {
@@ -109,12 +114,17 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 		return nil, problems
 	}
 	for i := range f.checks {
-		f.keeps = f.keeps || s.Fields || f.checks[i].atOnce
+		f.keeps = f.keeps || s.Fields || f.checks[i].atOnce || f.checks[i].source != nil
 	}
 	if s.Fields && guard.Mode == gateway.Enforce {
 		f.policy = f.appendPolicy(nil)
 	}
 	f.text = describe(s.Rules)
+	for i := range f.checks {
+		if c := &f.checks[i]; c.source != nil {
+			f.text += "; " + c.source.String()
+		}
+	}
 	guard.Tell = f.tell
 	return f, nil
 }
@@ -133,6 +143,7 @@ func (f *Filter) tell(yield func(number string, value float64)) {
 	yield("keys_evicted", float64(all.Evicted))
 	yield("keys_forgotten", float64(all.Forgotten))
 	yield(ReasonKeysFull, float64(all.Overflowed))
+	f.tellSources(yield)
 }
 
 // fieldOf is how the settings of a rule are found: a single one has no list.
@@ -181,7 +192,9 @@ func (f *Filter) compileRule(r *Rule, field string, memory *gateway.Recollection
 		c.atOnce = false
 	}
 	if r.Rate != nil {
-		c.source = r.Source
+		if r.Shared != nil {
+			problems = c.compileSource(r, f.guard.Name, field, memory, problems)
+		}
 		c.number, c.unit, c.refusal = float64(r.Rate.Count), unitText(r.Rate.Per), "Too many requests: "+rateText(r)+"."
 		// What a word means depends on the algorithm and, of windows, on their length; see package policy/limit.
 		remembered := r.Rate.Algorithm.String()
@@ -213,6 +226,7 @@ type ticket struct {
 	held   int
 	said   [checksMax]said
 	count  int
+	pause  pause
 }
 
 // place is one that is held among those under way. It knows its counters, whatever configuration is in force when it is given
@@ -255,6 +269,7 @@ type finding struct {
 	key    []byte
 	v      limit.Verdict
 	placed bool
+	by     quota.By // of a rule that nodes share
 }
 
 // Request is the hook: one check after the other, until one refuses. What those before it have counted stays counted; the places
@@ -269,13 +284,22 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 	if cap(at.keys) > keysKept {
 		at.keys = nil
 	}
+	return f.judge(x, t, 0, quota.Verdict{})
+}
+
+// judge makes the checks from the first on. One that has waited for its source comes here again, with the verdict.
+func (f *Filter) judge(x *gateway.Exchange, t *ticket, first int, asked quota.Verdict) gateway.Verdict {
+	at := f.loops.On(x)
 	at.keys = at.keys[:0]
 	var found, tightest, slowest finding
+	if asked.By != quota.Nobody {
+		tightest, slowest = t.pause.tightest, t.pause.slowest
+	}
 	from, complete := 0, true
 	now := x.Now()
-	for i := range f.checks {
+	for i := first; i < len(f.checks); i++ {
 		c := &f.checks[i]
-		if !c.sameKey {
+		if !c.sameKey || i == first {
 			from = len(at.keys)
 			at.keys, complete = c.key.Append(at.keys, x)
 			if len(c.key) == 0 {
@@ -289,8 +313,20 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 			return f.refuseKey(x, t, at.keys[from:])
 		}
 		found = finding{check: c, key: at.keys[from:], placed: true}
-		if h := c.counters.Hash(found.key); c.source != nil {
-			found.v = c.source.Decide(h, found.key, now, 1)
+		h := c.counters.Hash(found.key)
+		if c.source != nil {
+			v := asked
+			if v.By == quota.Nobody || i != first {
+				v = c.source.Decide(h.Low, h.High, found.key, now, 1)
+			}
+			if v.By == quota.Nobody && f.guard.Mode == gateway.Enforce {
+				return f.ask(x, t, i, found.key, &tightest, &slowest)
+			}
+			if v.By == quota.Nobody { // nothing waits in shadow mode: it is counted, and who would be refused is found by the next
+				c.source.Ask(h.Low, h.High, found.key, now, 1, nil)
+				continue
+			}
+			found.v, found.by, found.placed = v.Verdict, v.By, v.By != quota.Crowding
 		} else {
 			found.v, found.placed = c.counters.decide(c.terms, h, now, 1)
 			if c.atOnce && found.v.Allowed {
@@ -357,6 +393,9 @@ func (f *Filter) refuse(x *gateway.Exchange, t *ticket, found *finding) gateway.
 	if !found.placed {
 		j.Reason = ReasonKeysFull
 	}
+	if found.by == quota.Policy {
+		j.Status, j.Reason, j.Text = 503, ReasonUnreachable, "How often requests may come cannot be found out now."
+	}
 	j.RetryAfter = found.v.RetryAfter
 	found.tell(j)
 	return x.Judge(j)
@@ -384,6 +423,9 @@ func (o *finding) tell(j *gateway.Judgement) {
 	}
 	if !c.atOnce {
 		j.Number("reset", o.v.Reset.Seconds(), "s")
+	}
+	if o.by == quota.Own {
+		j.Number("local_share", float64(o.v.Limit), "")
 	}
 }
 

@@ -179,9 +179,9 @@ func (n *node) one(t *tally, key string, wg *sync.WaitGroup) {
 	low, high := hashOf(key)
 	now := mono.Now()
 	note := func(v quota.Verdict) {
+		at := mono.Now()
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		at := mono.Now()
 		t.by[v.By]++
 		t.slowest = max(t.slowest, at.Sub(now))
 		if v.Allowed {

@@ -105,3 +105,32 @@ func (t *Table) excess(now mono.Time) float64 {
 	// A loss is the store's, not each node's: its burst is divided among those who add up.
 	return s.Local + float64(s.Losses)*float64(at.rule.Burst)/float64(nodes)
 }
+
+// Tell yields what metrics say of the rule and its Redis. From any goroutine.
+func (s *Source) Tell(yield func(number string, value float64)) {
+	now := mono.Now()
+	l, t := s.table.link.View(now), s.table.View(now)
+	unreachable, unbounded, excess := 0.0, 0.0, t.Excess
+	if !l.Reachable {
+		unreachable = 1
+	}
+	if math.IsInf(excess, 1) { // which is no number in JSON
+		unbounded, excess = 1, 0
+	}
+	yield("store_unreachable", unreachable)
+	yield("store_round_trips", float64(l.Trips))
+	yield("store_failures", float64(l.Failures))
+	yield("store_round_trip_seconds", l.Took.Seconds())
+	yield("store_waiting", float64(l.Waiting))
+	yield("store_waits", float64(t.Waits))
+	yield("store_reports", float64(t.Reports))
+	yield("store_keys_lost", float64(t.Lost))
+	yield("store_key_errors", float64(t.Errors))
+	yield("store_nodes", float64(t.Nodes))
+	yield("leased_keys", float64(t.Keys))
+	yield("leased_tokens", float64(t.Held))
+	yield("judged_alone", float64(t.Alone))
+	yield("judged_crowded", float64(t.Crowded))
+	yield("excess_bound", excess)
+	yield("excess_unbounded", unbounded)
+}
