@@ -3,14 +3,12 @@
 package guards
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -18,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,7 +28,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/yumen-io/yumen/conformance/gateway"
-	"golang.org/x/net/http2"
 )
 
 // tokenIssuer signs tokens and publishes keys, by another library than the gateway's own code.
@@ -310,9 +306,8 @@ func TestWhoPassesByAToken(t *testing.T) {
 		}
 	})
 	t.Run("a call is told by its status", func(t *testing.T) {
-		tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, at string, _ *tls.Config) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, at)
-		}}
+		tr := &http.Transport{Protocols: new(http.Protocols)}
+		tr.Protocols.SetUnencryptedHTTP2(true)
 		defer tr.CloseIdleConnections()
 		for target, want := range map[string]string{"/plain/S/M": "16", "/scoped/S/M": "7"} {
 			req, _ := http.NewRequest("POST", "http://"+addr+target, strings.NewReader("\x00\x00\x00\x00\x00"))

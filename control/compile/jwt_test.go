@@ -1,8 +1,11 @@
 package compile
 
 import (
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/yumen-io/yumen/filters/jwt"
 )
 
 func TestTokensInDocuments(t *testing.T) {
@@ -35,6 +38,30 @@ func TestTokensInDocuments(t *testing.T) {
 		}
 		if strings.Contains(got, secret) {
 			t.Errorf("%s: the secret is shown", c.document)
+		}
+	}
+}
+
+// What the guide shows can be pasted.
+func TestTheGuideOfTokens(t *testing.T) {
+	page, err := os.ReadFile("../../docs/guide/jwt.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("JWT_SECRET", strings.Repeat("0123456789abcdef", 4))
+	examples := strings.Split(string(page), "```yaml\n")[1:]
+	if len(examples) == 0 {
+		t.Fatal("no example")
+	}
+	for _, e := range examples {
+		text, _, _ := strings.Cut(e, "```")
+		if plan, report := compileText("guide.yaml", text); plan == nil || len(report.Problems) > 0 {
+			t.Errorf("%s\n%s", text, report)
+		}
+	}
+	for _, word := range jwt.Reasons() {
+		if !strings.Contains(string(page), "`"+word+"`") {
+			t.Errorf("the guide does not say what %s means", word)
 		}
 	}
 }

@@ -125,11 +125,15 @@ func TestAnIssuerThatMisbehavesKeepsItsLastKeys(t *testing.T) {
 			w.Header().Set("Content-Length", "5000")
 			w.Write(both[:40])
 		},
-		"that nothing has changed":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) },
-		"EOF":                        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"would come by plain HTTP":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://idp.test/", 302) },
-		"it redirects too often":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", 302) },
-		"no URL of a key set":        func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", 302) },
+		"that nothing has changed": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) },
+		"EOF":                      func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"would come by plain HTTP": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://idp.test/", http.StatusFound)
+		},
+		"it redirects too often": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) },
+		"no URL of a key set": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		},
 		"server response headers ex": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<17)) },
 	}
 	for want, do := range bad {
