@@ -169,6 +169,8 @@ func plural(word string) string {
 	switch {
 	case strings.HasSuffix(word, "s"):
 		return word + "es"
+	case strings.HasSuffix(word, "key"):
+		return word + "s"
 	case strings.HasSuffix(word, "y"):
 		return strings.TrimSuffix(word, "y") + "ies"
 	default:

@@ -69,9 +69,15 @@ const guardKeyPartsMax = 4
 
 // guardKey is one part, or a list of them.
 func guardKey() kind[[]GuardKey] {
-	k := oneOrMore(guardKeyPart())
+	part := guardKeyPart()
+	k := oneOrMore(part)
 	read := k.read
 	k.read = func(d *decoder, n *yaml.Node, v *[]GuardKey) {
+		if resolved(n).Kind == yaml.MappingNode { // one part that has a name
+			*v = make([]GuardKey, 1)
+			part.read(d, n, &(*v)[0])
+			return
+		}
 		read(d, n, v)
 		if len(*v) > guardKeyPartsMax {
 			d.fail(n, "", "a key has at most %d parts, found %d", guardKeyPartsMax, len(*v))
