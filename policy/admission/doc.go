@@ -9,7 +9,7 @@
 //
 // Latency tells how full an upstream is: below its capacity it does not depend on how many requests are there, above it
 // grows with each. A window of latencies is compared with a base that was measured while little was going on; the limit
-// is multiplied by their ratio and grows by a little headroom, the root of itself by half. That is the gradient of Netflix's
+// is multiplied by their ratio and grows by a little headroom, a quarter of its root. That is the gradient of Netflix's
 // concurrency-limits and of Envoy's adaptive concurrency filter. What differs was found by simulation (fair_test.go):
 //
 //   - The mean is one of logarithms. A percentile jumps when a mix of fast and slow requests shifts across it, an arithmetic
@@ -24,8 +24,8 @@
 //
 // The simple design gives each loop a limit of its own, found from its own samples. It has lost: all loops see one latency, but
 // compare it with bases that differ by the noise of their measurement, and whoever has the lower one gives way to the other for
-// ever. With four loops on one upstream the largest limit became 76 times the smallest (TestLoopsOnTheirOwnWouldDriftApart), and the
-// p99 of a modest tenant five times what it was. So one Limit looks at the sums of all loops ten times a second. What is shared is
+// ever. With four loops on one upstream the largest limit became 43 times the smallest (TestLoopsOnTheirOwnWouldDriftApart), and the
+// p99 of a modest tenant up to five times what it was. So one Limit looks at the sums of all loops ten times a second. What is shared is
 // a few published numbers; no request waits for anything of another loop, and a loop is never left without a place (Share).
 // What it costs: a loop whose demand rises has to make do for a tenth of a second with a quarter of an equal part.
 //
@@ -34,7 +34,7 @@
 // Requests of one priority are let in by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) over tenants, with one
 // difference: what a request costs is the time that it holds its place, known when it leaves. It is charged with the mean at
 // first, and the difference settled then, as in the API priority and fairness of Kubernetes. A tenant that sends fifty times
-// as much waits for itself. In the simulation, at fifty times its share it raises the p99 of another by 5 to 15 % (services that
+// as much waits for itself. In the simulation, at fifty times its share it raises the p99 of another by 10 to 23 % (services that
 // always take exactly as long excepted: their requests end in step, so that a place becomes free only once in that time).
 // One place in sixteen is for tenants that hold next to none. A tenant without requests is forgotten when its debt is paid.
 //

@@ -16,35 +16,35 @@ var services = []struct {
 	{"cache before a database", bimodal(4*time.Millisecond, 84*time.Millisecond, 0.2)},
 }
 
-const servers = 48
+const servers = 32
 
 // capacity is in requests a second.
 const capacity = servers / 0.020
 
-// modestAmong runs a tenant that sends a twentieth of the capacity beside others, and returns its p99.
+// modestAmong runs a tenant that sends a tenth of the capacity beside others, and returns its p99.
 func modestAmong(seed uint64, loops int, service func(*rand.Rand) time.Duration, others ...*tenantSim) (*tenantSim, *world) {
-	modest := &tenantSim{key: "modest", rate: capacity / 20}
+	modest := &tenantSim{key: "modest", rate: capacity / 10}
 	w := newWorld(seed, loops, Config{Queue: 1000 / loops}, NewLimit(LimitConfig{}), servers, service)
 	w.start(modest)
 	for _, t := range others {
 		w.start(t)
 	}
-	w.run(4 * time.Second)
+	w.run(3 * time.Second)
 	w.measure(append(others, modest)...)
-	w.run(8 * time.Second)
+	w.run(6 * time.Second)
 	return modest, w
 }
 
 // Two tenants, so that the share of each is half of the capacity. One sends fifty times that.
 func TestGreedyTenantDoesNotRaiseTheP99OfAnotherByAQuarter(t *testing.T) {
-	for _, s := range services {
-		for _, loops := range []int{1, 4} {
+	for _, loops := range []int{1, 4} {
+		for _, s := range services {
 			var alone, beside []time.Duration
-			for seed := range uint64(2) {
+			for seed := range uint64(3) {
 				a, _ := modestAmong(seed, loops, s.service)
 				b, w := modestAmong(seed, loops, s.service, &tenantSim{key: "greedy", rate: 50 * capacity / 2})
 				alone, beside = append(alone, a.latency...), append(beside, b.latency...)
-				if u := w.utilisation(8 * time.Second); u < 0.9 {
+				if u := w.utilisation(6 * time.Second); u < 0.9 {
 					t.Errorf("%s, %d loops, seed %d: utilisation %.2f", s.name, loops, seed, u)
 				}
 				if n := len(b.refused); n > 0 {

@@ -206,7 +206,7 @@ func (g *Gate) Pass(now mono.Time, k *Ticket, r Request) Verdict {
 	switch {
 	case over < 0 && g.late(k, now), over >= 0 && r.Left > 0 && wait+seconds(g.median) > r.Left:
 		v = Late
-	case over >= g.cfg.Queue:
+	case over >= max(g.cfg.Queue, 0):
 		v = Full
 	case over >= 0:
 		v = Waiting

@@ -3,6 +3,7 @@ package admission
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,6 +95,30 @@ func TestLate(t *testing.T) {
 		g.median = 0.1
 		if v := g.Arrive(now, new(Ticket), Request{Left: c.left}); v != c.want {
 			t.Errorf("%s: verdict %d, want %d", c.situation, v, c.want)
+		}
+	}
+}
+
+func TestPassJudgesAndLetsIn(t *testing.T) {
+	for _, queue := range []int{-1, 2} {
+		g := gateOf(2, Config{Queue: queue})
+		tickets := make([]Ticket, 6)
+		var got []Verdict
+		for i := range tickets {
+			got = append(got, g.Pass(t0, &tickets[i], Request{}))
+		}
+		want := []Verdict{Admitted, Admitted, Waiting, Waiting, Full, Full}
+		if queue < 0 {
+			want = []Verdict{Admitted, Admitted, Full, Full, Full, Full}
+		}
+		if !slices.Equal(got, want) || g.InFlight() != 6 || g.Queued() != 0 {
+			t.Errorf("queue %d: %v, want %v; %d in flight", queue, got, want, g.InFlight())
+		}
+		for i := range tickets {
+			g.Leave(t0, &tickets[i], 0)
+		}
+		if g.InFlight() != 0 {
+			t.Errorf("%d in flight at the end", g.InFlight())
 		}
 	}
 }

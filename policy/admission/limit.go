@@ -23,7 +23,7 @@ type LimitConfig struct {
 const (
 	minDefault     = 1
 	maxDefault     = 10_000
-	initialDefault = 16 // what most upstreams bear; ten times that is reached in about three seconds
+	initialDefault = 16 // what most upstreams bear; ten times that is reached in about two seconds
 	periodDefault  = 30 * time.Second
 )
 
@@ -40,7 +40,9 @@ const (
 	// steps times the root of the limit is what it grows by when latencies are as they should be, and so what it lets the
 	// upstream queue. A root, as others have it: a share of the limit would queue much at a large upstream for nothing, and a
 	// constant would find a large capacity too slowly.
-	steps = 0.5
+	steps = 0.25
+	// At the start, and until latencies show for the first time that it is enough, the limit grows by that share too.
+	startSteps, startEnds = 0.125, 0.8
 	// gradientMin bounds how fast the limit falls: by half in a window.
 	gradientMin = 0.5
 	// pauses is the shortest time between two measurements, as a part of the period.
@@ -62,6 +64,7 @@ type Limit struct {
 	measured float64   // the limit when the base was measured last
 	changed  mono.Time // when Value changed last
 
+	started   bool // latencies have shown that it was enough
 	measuring bool
 	settled   bool // fewer than the lowered limit are in flight, since changed
 	wanted    bool // before the period is over
@@ -178,6 +181,9 @@ func (l *Limit) Observe(now mono.Time, s Sight) bool {
 func (l *Limit) adapt(mean float64, peak int) {
 	gradient := min(max(math.Exp(l.base-mean), gradientMin), 1)
 	next := gradient*l.limit + steps*math.Sqrt(l.limit)
+	if l.started = l.started || gradient < startEnds; !l.started {
+		next += startSteps * l.limit
+	}
 	if next > l.limit && float64(peak) < l.limit/2 {
 		return // loops that need little have what others want: it is not the limit that is too low
 	}
