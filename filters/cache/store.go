@@ -15,7 +15,7 @@ type duration = time.Duration
 
 const (
 	// shards is in how many parts storing is possible at once: many more than a machine has loops.
-	shards = 64
+	shards = 32
 	// variantsMax is how many responses one URL may have. The oldest makes room for the newest: without a bound a client that
 	// makes up values for what Vary names would own the cache.
 	variantsMax = 64
@@ -151,6 +151,16 @@ func (s *Store) put(hash uint64, url []byte, e *entry, since generation, limit i
 	if s.generation(hash) != since {
 		sh.mu.Unlock()
 		return false
+	}
+	// Room is made in the same shard, as long as it has something: taken elsewhere it would cost shards in which nothing is new
+	// what is in use there.
+	for s.bytes.Load()+e.size > limit {
+		old := sh.victim()
+		if old == nil {
+			break
+		}
+		s.drop(sh, old)
+		s.counts.evicted.Add(1)
 	}
 	r := s.find(hash, url)
 	if r == nil {
