@@ -117,7 +117,7 @@ func (d *Door) give() {
 	for _, s := range m.sides {
 		m.demands = append(m.demands, int(s.demand.Load()))
 	}
-	m.shares = admission.Share(m.shares[:0], m.limit.Value(), m.demands)
+	m.shares = admission.Share(m.shares[:0], m.limit.Value(), m.limit.Adapts(), m.demands)
 	d.total.Store(int64(m.limit.Value()))
 	d.base.Store(int64(m.limit.Base()))
 	for i, s := range m.sides {

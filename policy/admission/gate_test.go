@@ -253,7 +253,7 @@ func TestShare(t *testing.T) {
 		{1, []int{9, 9, 9}, []int{1, 1, 1}},
 		{5, nil, nil},
 	} {
-		got := Share(nil, c.limit, c.demands)
+		got := Share(nil, c.limit, true, c.demands)
 		if len(got) != len(c.want) {
 			t.Fatalf("%v", got)
 		}
@@ -266,6 +266,24 @@ func TestShare(t *testing.T) {
 	}
 }
 
+func TestShareOfAFixedLimit(t *testing.T) {
+	for _, c := range []struct {
+		limit   int
+		demands []int
+		want    []int
+	}{
+		{16, []int{0, 1000}, []int{1, 16}}, // one more, in case
+		{16, []int{1000, 1000, 1000, 1000}, []int{4, 4, 4, 4}},
+		{16, []int{3, 0, 0, 0}, []int{7, 3, 3, 3}},
+		{4, []int{9, 0, 0, 0}, []int{4, 1, 1, 1}},
+		{2, []int{9, 9, 9, 9}, []int{1, 1, 1, 1}}, // nobody is left without
+	} {
+		if got := Share(nil, c.limit, false, c.demands); !slices.Equal(got, c.want) {
+			t.Errorf("%d among %v: %v, want %v", c.limit, c.demands, got, c.want)
+		}
+	}
+}
+
 func TestShareIsBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(1, 500).Draw(t, "limit")
@@ -274,13 +292,17 @@ func TestShareIsBounded(t *testing.T) {
 		for _, d := range demands {
 			want += d
 		}
-		for i, n := range Share(nil, limit, demands) {
+		adapts := rapid.Bool().Draw(t, "adapts")
+		for i, n := range Share(nil, limit, adapts, demands) {
 			if sum += n; n < 1 {
 				t.Fatalf("loop %d has %d", i, n)
 			}
-			if want <= limit && n < demands[i] {
+			if enough := want <= limit; enough && n < demands[i] {
 				t.Fatalf("loop %d has %d of %d, and there is enough", i, n, demands[i])
 			}
+		}
+		if !adapts && sum > limit+len(demands) {
+			t.Fatalf("%d were given of exactly %d", sum, limit)
 		}
 		if sum > limit+max(limit/4, len(demands)) || sum < limit && want >= limit {
 			t.Fatalf("%d were given of %d", sum, limit)

@@ -207,39 +207,41 @@ func (l *Limit) setBase(mean float64) {
 }
 
 // Share divides a limit among loops by what each could use: all get the same, but those that need less get what they need,
-// and what they leave is divided among the others; what nobody needs is divided among all. Each gets at least one, and a quarter of
-// an equal part, so that requests which come to a loop that had none find a place. So the sum may be more than the
-// limit: by a quarter at most, or by one a loop. demands is left as it is; shares is appended to.
-func Share(shares []int, limit int, demands []int) []int {
+// and what they leave is divided among the others; what nobody needs is divided among all. Each gets at least one, so that requests
+// which come to a loop that had none find a place; to keep that one free for it would cost every other loop's requests. Of a limit that
+// adapts it gets a quarter of an equal part at least. So the sum may be more than the limit, by one for each loop that needs none, or by
+// a quarter of a limit that adapts. demands is left as it is; shares is appended to.
+func Share(shares []int, limit int, adapts bool, demands []int) []int {
 	n := len(demands)
 	if n == 0 {
 		return shares
 	}
-	least := max(1, limit/(4*n))
-	// The level up to which all demands are met; a few loops and a few times a second, so without sorting.
+	least := 1
+	if adapts {
+		least = max(1, limit/(4*n))
+	}
+	// The level up to which demands are met. There are few loops, and this is done a few times a second, so without sorting.
 	level, left, open := 0, limit, n
 	for open > 0 && left >= open {
-		rise := left / open
+		level += left / open
 		open, left = 0, limit
 		for _, d := range demands {
-			got := min(d, level+rise)
-			left -= got
-			if d > level+rise {
+			left -= min(d, level)
+			if d > level {
 				open++
 			}
 		}
-		level += rise
 	}
 	spare := 0
 	if open == 0 {
-		spare = max(left, 0) / n
+		spare = left / n
+		left %= n
 	}
-	extra := left - spare*n
 	for _, d := range demands {
 		share := min(d, level) + spare
-		if extra > 0 && d > level {
+		if left > 0 && (open == 0 || d > level) {
 			share++
-			extra--
+			left--
 		}
 		shares = append(shares, max(share, least))
 	}

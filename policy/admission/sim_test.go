@@ -99,7 +99,7 @@ func (w *world) control(l *Limit, gates []*Gate) {
 		for i, g := range gates {
 			demands[i] = g.Demand()
 		}
-		for i, n := range Share(nil, l.Value(), demands) {
+		for i, n := range Share(nil, l.Value(), l.Adapts(), demands) {
 			gates[i].SetLimit(n, l.Adapts(), l.Since())
 			w.pump(gates[i])
 		}
