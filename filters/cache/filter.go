@@ -238,7 +238,7 @@ func (f *Filter) Response(x *gateway.Exchange, h *message.Head) {
 	case changing:
 		f.changed(x, v, h)
 	case missing:
-		if own(h) { // an answer of the gateway's own
+		if x.Outcome().Reason != "" { // an answer of the gateway's own
 			f.land(v, lost)
 			break
 		}
@@ -254,15 +254,9 @@ func (f *Filter) Response(x *gateway.Exchange, h *message.Head) {
 	}
 }
 
-// own tells of an answer that a gateway made.
-func own(h *message.Head) bool {
-	_, next := h.NextField("x-yumen-reason", 0)
-	return next >= 0
-}
-
 // changed takes out what an unsafe request made doubtful (RFC 9111 4.4).
 func (f *Filter) changed(x *gateway.Exchange, v *visit, h *message.Head) {
-	if own(h) || !policy.Invalidates(h.Status) {
+	if x.Outcome().Reason != "" || !policy.Invalidates(h.Status) {
 		return
 	}
 	n := f.store.Invalidate(v.url)
