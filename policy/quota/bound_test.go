@@ -19,7 +19,7 @@ var rules = []Rule{
 	{Count: 5000, Per: time.Second, Burst: 500},
 }
 
-// simulate draws nodes, rule, load and clocks, lets 20 s pass and returns the world.
+// simulate draws nodes, rule, load and clocks, lets 10 s pass and returns the world.
 func simulate(t *rapid.T, f faults, local bool) *world {
 	seed := rapid.Uint64().Draw(t, "seed")
 	nodes := rapid.IntRange(2, 8).Draw(t, "nodes")
@@ -28,7 +28,7 @@ func simulate(t *rapid.T, f faults, local bool) *world {
 	moving := rapid.Bool().Draw(t, "moving")
 	w := newWorld(seed, rule, nodes, f, local)
 	perStep := rule.Rate() * over * step.Seconds()
-	for i := range 20_000 {
+	for i := range 10_000 {
 		second := i / 1000
 		w.step(func(node int) int {
 			mean := perStep / float64(nodes)

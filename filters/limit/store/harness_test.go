@@ -18,13 +18,14 @@ import (
 
 // redis is a real server on a port of its own.
 type redis struct {
-	t    *testing.T
+	t    testing.TB
 	addr string
+	args []string
 	cmd  *exec.Cmd
 }
 
 // startRedis starts redis-server. A machine without one skips the test, unless YUMEN_REQUIRE insists on it.
-func startRedis(t *testing.T) *redis {
+func startRedis(t testing.TB, args ...string) *redis {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if insisted := strings.Split(os.Getenv("YUMEN_REQUIRE"), ","); slices.Contains(insisted, "all") || slices.Contains(insisted, "redis") {
@@ -36,7 +37,7 @@ func startRedis(t *testing.T) *redis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &redis{t: t, addr: l.Addr().String()}
+	r := &redis{t: t, addr: l.Addr().String(), args: args}
 	l.Close()
 	r.start()
 	t.Cleanup(r.kill)
@@ -46,14 +47,15 @@ func startRedis(t *testing.T) *redis {
 func (r *redis) start() {
 	r.t.Helper()
 	_, port, _ := net.SplitHostPort(r.addr)
-	r.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", r.t.TempDir())
+	args := []string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", r.t.TempDir()}
+	r.cmd = exec.Command("redis-server", append(args, r.args...)...)
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	eventually(r.t, "redis-server answers", func() bool {
-		c, err := dial(&Settings{Address: r.addr, Timeout: TimeoutMax})
+	eventually(r.t, "redis-server listens", func() bool {
+		c, err := net.Dial("tcp", r.addr)
 		if err == nil {
-			c.close()
+			c.Close()
 		}
 		return err == nil
 	})
@@ -70,7 +72,7 @@ func (r *redis) freeze() { r.cmd.Process.Signal(syscall.SIGSTOP) }
 func (r *redis) thaw()   { r.cmd.Process.Signal(syscall.SIGCONT) }
 
 // eventually looks every few milliseconds, for as long as a busy machine may need.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -93,7 +95,7 @@ type node struct {
 }
 
 // newNodes starts so many, which have the rule.
-func newNodes(t *testing.T, n int, s Spec) []*node {
+func newNodes(t testing.TB, n int, s Spec) []*node {
 	t.Helper()
 	if s.Name == "" {
 		s.Name = "test"

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -255,4 +256,41 @@ func BenchmarkDecide(b *testing.B) {
 			source.Decide(low, high, key, now, 1)
 		}
 	})
+}
+
+// A request of an exact rule waits for a round trip.
+func BenchmarkExactWaits(b *testing.B) {
+	r := startRedis(b)
+	n := newNodes(b, 1, Spec{Redis: Settings{Address: r.addr}, Mode: Exact, Rule: quota.Rule{Count: 10_000, Per: time.Second}})[0]
+	i := 0
+	for b.Loop() {
+		n.request(fmt.Sprint(i % 1000))
+		i++
+	}
+}
+
+// Of a cluster one node is named; each key has a slot of its own.
+func TestARedisCluster(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t, "--cluster-enabled", "yes")
+	if out, err := exec.Command("redis-cli", "-u", "redis://"+r.addr, "cluster", "addslotsrange", "0", "16383").CombinedOutput(); err != nil {
+		t.Skipf("no redis-cli to make a cluster with: %v, %s", err, out)
+	}
+	nodes := newNodes(t, 2, Spec{Redis: Settings{Address: r.addr, Timeout: TimeoutMax}, Rule: quota.Rule{Count: 5, Per: time.Hour, Burst: 5}})
+	for _, n := range nodes {
+		eventually(t, "the cluster answers", func() bool { return n.request("first").By == quota.Store })
+	}
+	for i := range 20 {
+		admitted := 0
+		for range 5 {
+			for _, n := range nodes {
+				if n.request(fmt.Sprint(i)).Allowed {
+					admitted++
+				}
+			}
+		}
+		if admitted != 5 {
+			t.Errorf("key %d: %d admitted, want 5", i, admitted)
+		}
+	}
 }

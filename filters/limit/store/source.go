@@ -103,7 +103,7 @@ func Compile(s Spec, memory *gateway.Recollection) (*Source, []Problem) {
 }
 
 // entryBytes is what Redis 7.0 takes for one request of an exact limit, measured by MEMORY USAGE of a full key.
-const entryBytes = 104
+const entryBytes = 129
 
 // share is a node's part.
 func (at *terms) share(nodes int64, exact bool) (quota.Share, error) {
