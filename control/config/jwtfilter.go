@@ -137,7 +137,7 @@ var jwtKeysObject = sync.OnceValue(func() *object[JWTKeys] {
 			def("stale", duration(time.Minute, 30*24*time.Hour), func(v *T) *time.Duration { return &v.Stale }, 24*time.Hour,
 				`How long keys are used after the last fetch that went well. Then tokens are answered with 503. A day outlasts most outages of issuers, and is noticed.`).when(isFetched),
 			def("unknown_kid_interval", duration(time.Second, time.Hour), func(v *T) *time.Duration { return &v.AskEvery }, 10*time.Second,
-				`A token with an unknown key causes a fetch, one in this time at most, however many there are. So new keys are had when they are first used, and invented ones cost the issuer next to nothing.`).when(isFetched),
+				`A token with an unknown key causes a fetch, one in this time at most however many there are, two after a pause. So new keys are had when they are first used, and invented ones cost the issuer next to nothing.`).when(isFetched),
 		},
 		check: func(d *decoder, n *yaml.Node, v *T, g given[T]) {
 			said := 0

@@ -183,6 +183,10 @@ func (f *Fetcher) run(ctx context.Context) {
 	defer close(f.done)
 	for {
 		f.begin()
+		select {
+		case <-f.kick: // from one more who came before this fetch, and waits for it
+		default:
+		}
 		f.once(ctx)
 		f.end()
 		select {

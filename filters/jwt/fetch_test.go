@@ -240,31 +240,41 @@ func TestWhenToFetchAgain(t *testing.T) {
 func TestWhoMayAsk(t *testing.T) {
 	c := counter{every: 10 * time.Second}
 	at := mono.Time(time.Hour)
-	may := func(want bool, kid string, after time.Duration) {
+	may := func(want permission, kid string, after time.Duration) {
 		t.Helper()
 		at = at.Add(after)
 		if got := c.mayAsk([]byte(kid), at); got != want {
 			t.Errorf("%q may ask: %v, want %v", kid, got, want)
 		}
 	}
-	// The bound on fetches that unknown names cause: one in ten seconds, whatever the names.
-	may(true, "a", 0)
-	for i := range 1000 {
-		may(false, fmt.Sprint(i), 0)
+	// The bound on fetches that unknown names cause: one in ten seconds, whatever the names; asksAtOnce after a pause.
+	once := func() {
+		c.begin()
+		c.end()
 	}
-	may(false, "b", 10*time.Second-1)
-	may(true, "b", 1)
-	may(false, "c", 0)
+	may(causing, "a", 0)
+	may(causing, "another", 0) // the same fetch: it has not begun yet
+	once()
+	may(causing, "b", 0)
+	once()
+	for i := range 1000 {
+		may(denied, fmt.Sprint(i), 0)
+	}
+	may(denied, "b", 10*time.Second-1)
+	may(causing, "b", 1)
+	once()
+	may(denied, "c", 0)
 	// While a fetch is under way, waiting for it costs the issuer nothing.
 	c.begin()
-	may(true, "d", 0)
+	may(joining, "d", 0)
 	c.end()
 	// A name that a fetch did not bring is not asked for again.
 	c.stranger([]byte("d"), at)
-	may(false, "d", 10*time.Second)
-	may(true, "e", 0)
-	may(false, "d", strangerTime-10*time.Second-1)
-	may(true, "d", 1)
+	may(denied, "d", 10*time.Second)
+	may(causing, "e", 0)
+	once()
+	may(denied, "d", strangerTime-10*time.Second-1)
+	may(causing, "d", 1)
 	// strangersMax
 	for i := range 10 * strangersMax {
 		c.stranger(fmt.Append(nil, i), at)
@@ -278,7 +288,7 @@ func TestWhoMayAsk(t *testing.T) {
 	for range waitersMax {
 		c.join(func() { woken++ })
 	}
-	may(false, "f", 0)
+	may(denied, "f", 0)
 	c.join(func() { woken++ })
 	if woken != 1 {
 		t.Error("who finds no place is not woken")
@@ -288,13 +298,13 @@ func TestWhoMayAsk(t *testing.T) {
 		t.Errorf("%d are woken", woken)
 	}
 	c.shut()
-	may(false, "g", time.Hour)
+	may(denied, "g", time.Hour)
 	c.join(func() { woken++ })
 	if woken != waitersMax+2 {
 		t.Error("who comes when all is over is not woken")
 	}
 	c.open()
-	may(true, "g", time.Hour)
+	may(causing, "g", time.Hour)
 }
 
 // The whole, with its goroutine: those who come before the first answer wait for it; an unknown name causes a fetch; the end
@@ -310,7 +320,7 @@ func TestRequestsWaitForKeys(t *testing.T) {
 	f.Start()
 	wait := func() chan struct{} {
 		woken := make(chan struct{})
-		if !f.mayAsk([]byte("x"), c.now()) {
+		if f.mayAsk([]byte("x"), c.now()) == denied {
 			t.Fatal("nobody may ask")
 		}
 		f.wait(func() { close(woken) })

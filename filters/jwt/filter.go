@@ -74,10 +74,17 @@ func (f *Filter) State() (State, bool) {
 
 // Request is the hook.
 func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
-	return f.judge(x, f.guard.Mode != gateway.Shadow)
+	if f.guard.Mode == gateway.Shadow {
+		return f.judge(x, 0)
+	}
+	return f.judge(x, 2)
 }
 
-// again judges a request that has waited for keys. It does not wait a second time.
+// onceMore judges a request that has waited for a fetch that somebody else had caused, maybe too early for its key. It may
+// wait for another.
+func (f *Filter) onceMore(x *gateway.Exchange) gateway.Verdict { return f.judge(x, 1) }
+
+// again judges a request that has waited for a fetch that began after it came. It waits no longer.
 func (f *Filter) again(x *gateway.Exchange) gateway.Verdict {
 	text, _ := find(x.Request, f.places)
 	if set := f.keys.current(x.Now()); set != nil && text != nil && f.fetcher.State().Failures == 0 {
@@ -87,11 +94,11 @@ func (f *Filter) again(x *gateway.Exchange) gateway.Verdict {
 			}
 		}
 	}
-	return f.judge(x, false)
+	return f.judge(x, 0)
 }
 
-// judge tells what becomes of a request. wait: it may wait for keys that are being fetched.
-func (f *Filter) judge(x *gateway.Exchange, wait bool) gateway.Verdict {
+// judge tells what becomes of a request, which may wait for keys that often.
+func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 	text, refused := find(x.Request, f.places)
 	switch {
 	case refused != nil:
@@ -125,12 +132,12 @@ func (f *Filter) judge(x *gateway.Exchange, wait bool) gateway.Verdict {
 		}
 		return f.refuse(x, refused, nil)
 	case set == nil:
-		return f.ask(x, nil, noKeys, wait)
+		return f.ask(x, set, nil, noKeys, waits)
 	}
 	from, known := set.find(t.kid, t.hasKid, t.method)
 	switch {
 	case !known:
-		return f.ask(x, t.kid, unknownKey, wait)
+		return f.ask(x, set, t.kid, unknownKey, waits)
 	case from.n == 0 && !t.hasKid, from.more:
 		return f.refuse(x, unknownKey, nil)
 	case from.n == 0: // the key it names is of another kind, or for another algorithm
@@ -201,16 +208,29 @@ func (f *Filter) conclude(x *gateway.Exchange, c *cache, of *tag, set *KeySet, t
 }
 
 // ask has a request wait for keys if that can help, and refuses it otherwise.
-func (f *Filter) ask(x *gateway.Exchange, kid []byte, refused *refusal, wait bool) gateway.Verdict {
-	if f.fetcher == nil || !f.fetcher.mayAsk(kid, x.Now()) {
+func (f *Filter) ask(x *gateway.Exchange, set *KeySet, kid []byte, refused *refusal, waits int) gateway.Verdict {
+	if f.fetcher == nil {
 		return f.refuse(x, refused, nil)
 	}
-	if !wait {
-		f.fetcher.wakeUp() // for those who come later
+	may := f.fetcher.mayAsk(kid, x.Now())
+	switch {
+	case f.keys.current(x.Now()) != set:
+		// A fetch has ended since this one looked: what it brought goes before what it allows.
+		return f.judge(x, waits)
+	case may == denied:
 		return f.refuse(x, refused, nil)
+	case waits == 0:
+		if may == causing {
+			f.fetcher.wakeUp() // for those who come later
+		}
+		return f.refuse(x, refused, nil)
+	}
+	then := f.again
+	if may == joining && waits > 1 {
+		then = f.onceMore
 	}
 	wake := x.Suspend()
-	f.fetcher.wait(func() { wake.Post(f.again) })
+	f.fetcher.wait(func() { wake.Post(then) })
 	return gateway.Waiting
 }
 

@@ -14,6 +14,9 @@ const (
 	// strangersMax and strangerTime bound the names of keys that a source was asked for and did not have. Without them a
 	// single client with an old token would use up every fetch that is allowed, and a new key would wait for its turn.
 	strangersMax = 256
+	// asksAtOnce is how many fetches requests may cause after a pause: the first may have come a moment before a key was
+	// published.
+	asksAtOnce   = 2
 	strangerTime = time.Minute
 )
 
@@ -81,34 +84,42 @@ func (k *Keys) prolong(until mono.Time) bool {
 type counter struct {
 	mu struct {
 		sync.Mutex
-		running   bool
+		running   bool // a fetch is under way
+		allowed   bool // one is about to begin: a request may cause it
 		closed    bool
-		askedAt   mono.Time // when a request last caused a fetch; 0: never
+		free      mono.Time // when all fetches that requests may cause are allowed again
 		waiters   []func()
 		strangers map[string]mono.Time // until when a name is not asked for again
 	}
-	every time.Duration // at most one fetch that a request causes in this time
+	every time.Duration // requests cause one fetch at most in this time, and asksAtOnce after a pause
 }
+
+// permission is what becomes of a request for a fetch.
+type permission uint8
+
+const (
+	denied  permission = iota
+	joining            // of a fetch that is under way: it may have begun before the key was published
+	causing            // of a fetch that begins now, or is about to
+)
 
 // mayAsk tells whether a request with a key of that name may wait for a fetch: one that is under way, or one more if that is
 // allowed right now. kid is empty for a request that found no keys at all.
-func (c *counter) mayAsk(kid []byte, now mono.Time) bool {
+func (c *counter) mayAsk(kid []byte, now mono.Time) permission {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.closed || len(c.mu.waiters) >= waitersMax {
-		return false
+	switch {
+	case c.mu.closed || len(c.mu.waiters) >= waitersMax, len(kid) > 0 && now < c.mu.strangers[string(kid)]:
+		return denied
+	case c.mu.running:
+		return joining
+	case c.mu.allowed:
+		return causing
+	case c.mu.free.Sub(now) > (asksAtOnce-1)*c.every:
+		return denied
 	}
-	if len(kid) > 0 && now < c.mu.strangers[string(kid)] {
-		return false
-	}
-	if c.mu.running {
-		return true
-	}
-	if c.mu.askedAt != 0 && now.Sub(c.mu.askedAt) < c.every {
-		return false
-	}
-	c.mu.askedAt = now
-	return true
+	c.mu.free, c.mu.allowed = max(c.mu.free, now).Add(c.every), true
+	return causing
 }
 
 // join has wake called when the fetch has ended, at once if there is none to wait for.
@@ -137,7 +148,7 @@ func (c *counter) stranger(kid []byte, now mono.Time) {
 // begin notes that a fetch is under way.
 func (c *counter) begin() {
 	c.mu.Lock()
-	c.mu.running = true
+	c.mu.running, c.mu.allowed = true, false
 	c.mu.Unlock()
 }
 
