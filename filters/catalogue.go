@@ -16,6 +16,7 @@ import (
 	"github.com/yumen-io/yumen/filters/compress"
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/decompress"
+	"github.com/yumen-io/yumen/filters/fallback"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/ip"
@@ -48,6 +49,7 @@ type Spec struct {
 	Compress   *compress.Spec
 	Decompress *decompress.Spec
 	Sizes      *sizes.Spec
+	Fallback   *fallback.Spec
 }
 
 // Context is what a filter is compiled with beside its settings.
@@ -119,6 +121,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileDecompress(s.Decompress, c)
 	case s.Sizes != nil:
 		return compileSizes(s.Sizes, c)
+	case s.Fallback != nil:
+		return compileFallback(s.Fallback, c)
 	}
 	panic("filters: a filter of no kind")
 }

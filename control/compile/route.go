@@ -339,6 +339,9 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 		return filters.Spec{Decompress: decompressSpec(body)}, nil
 	case *config.SizesFilter:
 		return filters.Spec{Sizes: sizesSpec(body)}, nil
+	case *config.FallbackFilter:
+		spec, err := c.fallbackSpec(body)
+		return filters.Spec{Fallback: spec}, err
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
 }

@@ -42,6 +42,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
 		catalogued(decompressFilterObject, "Decode the bodies of requests for upstreams that cannot."),
 		catalogued(sizesFilterObject, "Bound the requests of a route."),
+		catalogued(fallbackFilterObject, "What a route does when its upstream has no answer."),
 	}
 })
 

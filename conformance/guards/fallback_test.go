@@ -1,0 +1,188 @@
+//go:build linux
+
+package guards
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/yumen-io/yumen/conformance/gateway"
+)
+
+// resetting is an upstream that takes a request and breaks the connection.
+func resetting(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			_ = c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+// serve runs an upstream.
+func serve(t *testing.T, h http.HandlerFunc) string {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+func TestWhatARouteDoesWhenItsUpstreamHasNoAnswer(t *testing.T) {
+	dead := gateway.FreeAddr(t) // nobody listens
+	broken := resetting(t)
+	backup := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "backup %s%s", r.URL.Path, body)
+	})
+	ill := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "a=b")
+		w.Header().Set("ETag", `"x"`)
+		status := http.StatusInternalServerError
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/fine"):
+			status = http.StatusOK
+		case strings.HasSuffix(r.URL.Path, "/missing"):
+			status = http.StatusNotFound
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, strings.Repeat("stack trace ", 50_000))
+	})
+	slow := serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	file := filepath.Join(t.TempDir(), "sorry.html")
+	if err := os.WriteFile(file, []byte("<p>sorry</p>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	addr := gateway.FreeAddr(t)
+	p := gateway.Start(t, fmt.Sprintf(`listen: %q
+clusters:
+  dead: {endpoints: [%q]}
+  broken: {endpoints: [%q]}
+  ill: {endpoints: [%q]}
+  slow: {endpoints: [%q]}
+  backup: {endpoints: [%q]}
+filters:
+  cluster: {fallback: {cluster: backup}}
+  chain: {fallback: {cluster: broken, respond: {status: 200, headers: {content-type: application/json}, body: "[]"}}}
+  fixed: {fallback: {on: [connect, 5xx], respond: {status: 203, body: "fixed"}}}
+  file: {fallback: {on: [connect, 5xx], file: %q, retry_after: 30s}}
+  honest: {fallback: on}
+  shadow: {fallback: {cluster: backup, mode: shadow}}
+  shadow-status: {fallback: {on: 5xx, respond: {status: 200}, mode: shadow}}
+routes:
+  - {path: /dead/cluster/*, filters: [cluster], cluster: dead}
+  - {path: /dead/chain/*, filters: [chain], cluster: dead}
+  - {path: /dead/fixed/*, filters: [fixed], cluster: dead}
+  - {path: /dead/file/*, filters: [file], cluster: dead}
+  - {path: /dead/honest/*, filters: [honest], cluster: dead}
+  - {path: /dead/shadow/*, filters: [shadow], cluster: dead}
+  - {path: /broken/cluster/*, filters: [cluster], cluster: broken}
+  - {path: /broken/fixed/*, filters: [fixed], cluster: broken}
+  - {path: /ill/fixed/*, filters: [compress: {min_size: 0B}, fixed], cluster: ill}
+  - {path: /ill/file/*, filters: [file], cluster: ill}
+  - {path: /ill/shadow/*, filters: [shadow-status], cluster: ill}
+  - {path: /ill/cluster/*, filters: [cluster], cluster: ill}
+  - {path: /slow/cluster/*, filters: [cluster], cluster: slow, timeouts: {first_byte: 50ms}, retry: {attempts: 1}}
+  - {path: /slow/late/*, filters: [chain], cluster: slow, timeouts: {request: 50ms}}
+  - {path: /open/cluster/*, filters: [cluster, breaker: {state: open}], cluster: ill}
+  - {path: /plain/*, cluster: dead}
+`, addr, dead, broken, ill, slow, backup, file), gateway.Options{})
+	c := plainClient(t)
+
+	f := func(request, body, want string) {
+		t.Helper()
+		resp := ask(t, c, addr, request, "", strings.NewReader(body))
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatalf("%s: %v", request, err)
+		}
+		got := fmt.Sprintf("%d [%s]", resp.StatusCode, resp.Header.Get("X-Degraded"))
+		for _, name := range []string{"Retry-After", "Set-Cookie"} {
+			for _, v := range resp.Header.Values(name) {
+				got += " " + name + ": " + v
+			}
+		}
+		if line, _, _ := strings.Cut(string(text), "\n"); line != "" {
+			got += fmt.Sprintf(" %.40s", line)
+		}
+		if got != want {
+			t.Errorf("%s:\n%s\n%s, want", request, got, want)
+		}
+	}
+	f("GET /dead/cluster/a", "", "200 [fallback_cluster] backup /dead/cluster/a")
+	f("POST /dead/cluster/a", " body", "200 [fallback_cluster] backup /dead/cluster/a body") // nothing was sent
+	f("GET /dead/chain/a", "", "200 [static] []")                                            // the other cluster fails, too
+	f("GET /dead/fixed/a", "", "203 [static] fixed")
+	f("HEAD /dead/fixed/a", "", "203 [static]")
+	f("GET /dead/file/a", "", "503 [static] Retry-After: 30 <p>sorry</p>")
+	f("GET /dead/honest/a", "", "503 [unavailable] Retry-After: 5 the upstream refused the connection")
+	f("GET /dead/shadow/a", "", "502 [] the upstream refused the connection")
+	f("GET /plain/a", "", "502 [] the upstream refused the connection")
+	f("GET /broken/cluster/a", "", "200 [fallback_cluster] backup /broken/cluster/a")
+	f("POST /broken/cluster/a", "body", "503 [unavailable] Retry-After: 5 the upstream reset the connection before") // it may have been acted on
+	f("GET /broken/fixed/a", "", "502 [] the upstream reset the connection before")                                  // not on its list
+	f("GET /ill/fixed/a", "", "203 [static] fixed")
+	f("HEAD /ill/fixed/a", "", "203 [static]")
+	f("POST /ill/fixed/a", "body", "203 [static] fixed")
+	f("GET /ill/file/a", "", "503 [static] Retry-After: 30 <p>sorry</p>")
+	f("GET /ill/fixed/fine", "", "200 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
+	f("GET /ill/fixed/missing", "", "404 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
+	f("GET /ill/shadow/a", "", "500 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
+	f("GET /ill/cluster/a", "", "500 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
+	f("GET /slow/cluster/a", "", "200 [fallback_cluster] backup /slow/cluster/a")
+	f("GET /slow/late/a", "", "200 [static] []") // no time is left to ask anybody
+	f("GET /open/cluster/a", "", "200 [fallback_cluster] backup /open/cluster/a")
+
+	t.Run("an encoded fixed answer", func(t *testing.T) {
+		resp := ask(t, c, addr, "GET /ill/fixed/a", "Accept-Encoding: gzip", nil)
+		if text := plain(t, resp); text != "fixed" || resp.Header.Get("Content-Encoding") != "gzip" || resp.StatusCode != 203 {
+			t.Errorf("%d %q in %q", resp.StatusCode, text, resp.Header.Get("Content-Encoding"))
+		}
+	})
+	t.Run("a changed file counts", func(t *testing.T) {
+		if err := os.WriteFile(file, []byte("<p>very sorry</p>"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		gateway.Eventually(t, patience, "the new file is the answer", func() error {
+			resp := ask(t, c, addr, "GET /dead/file/a", "", nil)
+			if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "<p>very sorry</p>" {
+				return fmt.Errorf("%q, %v", text, err)
+			}
+			return nil
+		})
+	})
+	t.Run("each is counted and can be asked for", func(t *testing.T) {
+		for mode, least := range map[string]float64{"enforce": 15, "shadow": 2} {
+			n, err := p.Metric("yumen_guard_decisions_total", `kind="fallback"`, fmt.Sprintf("mode=%q", mode), `outcome="degraded"`)
+			if err != nil || n < least {
+				t.Errorf("%s: %v, %v", mode, n, err)
+			}
+		}
+		status, text, err := p.AdminGet("/api/decisions?kind=fallback")
+		if err != nil || status != 200 || !json.Valid(text) || !strings.Contains(string(text), "connect_failed") || !strings.Contains(string(text), "upstream_status") {
+			t.Errorf("%d, %v: %.400s", status, err, text)
+		}
+	})
+}

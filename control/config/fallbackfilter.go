@@ -1,0 +1,161 @@
+package config
+
+import (
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// FallbackFilter is what a route does when its upstream has no answer.
+type FallbackFilter struct {
+	Pos
+	On         FallbackOn
+	Cluster    Text
+	Respond    *Respond
+	File       string // the body, of Respond or of a 503
+	RetryAfter time.Duration
+	Guard      GuardMode
+}
+
+func (v *FallbackFilter) guardMode() GuardMode { return v.Guard }
+
+// FallbackOn is for what the chain is gone through.
+type FallbackOn struct {
+	Connect, Reset, Timeout, Unavailable, Overload, Breaker bool
+	Statuses                                                []StatusRange
+}
+
+func (v *FallbackOn) words() []switchWord {
+	return []switchWord{{"connect", &v.Connect}, {"reset", &v.Reset}, {"timeout", &v.Timeout}, {"unavailable", &v.Unavailable},
+		{"overload", &v.Overload}, {"breaker", &v.Breaker}}
+}
+
+var fallbackFilterObject = sync.OnceValue(func() *object[FallbackFilter] {
+	type T = FallbackFilter
+	return &object[T]{
+		name: "fallback", article: "a",
+		about: "What a route does when its upstream has no answer: it asks another cluster, gives a fixed answer, or says 503 with Retry-After, in this order, as far as each is set. A filter cache behind it answers with what it has kept first. X-Degraded says which it was. Guards whose refusals it shall catch stand behind it in the list.",
+		pos:   func(v *T) *Pos { return &v.Pos },
+		keys: []key[T]{
+			def("on", fallbackOn(), func(v *T) *FallbackOn { return &v.On }, FallbackOn{Connect: true, Reset: true, Timeout: true, Unavailable: true, Breaker: true},
+				`For what: connect (no connection), reset (it ended before the answer, or what came was none), timeout, unavailable (no endpoint is healthy), overload (queues are full, or a guard sends away for that), breaker (it is open), and statuses of answers from 400 on: 503, 502-504, 5xx. Statuses lead to the fixed answer only. Not overload by default: another cluster would be overloaded next.`),
+			may("cluster", clusterName(), func(v *T) *Text { return &v.Cluster },
+				`Cluster to ask instead: once, if the request may be sent twice or was not sent, and if there is time left.`),
+			may("respond", present(respondObject), func(v *T) **Respond { return &v.Respond },
+				`The fixed answer.`),
+			may("file", fileName(), func(v *T) *string { return &v.File },
+				`File with the body of the fixed answer, up to 1 MiB, in place of the body under respond. It is followed: a changed file counts at once. Without respond the status is 503, and the type is told by the name: .html, .json, .txt, .xml, .svg.`),
+			def("retry_after", orOff(duration(time.Second, 24*time.Hour)), func(v *T) *time.Duration { return &v.RetryAfter }, 5*time.Second,
+				`What clients are told to wait that get 503, also by the fixed answer. Off: where there is nothing else, the failure is told as it is. 5s: few services are back sooner.`),
+			def("mode", guardMode(), func(v *T) *GuardMode { return &v.Guard }, GuardEnforce, guardModeAbout),
+		},
+		short: onOnly[T](),
+		check: checkFallback,
+	}
+})
+
+func checkFallback(d *decoder, n *yaml.Node, v *FallbackFilter, g given[FallbackFilter]) {
+	if !g.clean {
+		return
+	}
+	switch {
+	case len(v.On.Statuses) > 0 && v.Respond == nil && v.File == "":
+		d.fail(g.key("on"), "add respond: or file:, or list no statuses", "answers are replaced by the fixed answer only, and there is none")
+	case v.Cluster.Value == "" && v.Respond == nil && v.File == "" && v.RetryAfter == 0:
+		d.fail(n, "add cluster:, respond:, file: or retry_after:", "the filter has nothing to fall back on")
+	case v.File != "" && v.Respond != nil && v.Respond.Body != "":
+		d.fail(g.key("file"), "keep one of them", "the fixed answer has a body, and the file is one too")
+	case v.File != "" && v.Respond != nil && (v.Respond.Status == 204 || v.Respond.Status == 205 || v.Respond.Status == 304):
+		d.fail(g.key("file"), "remove it, or answer with 200", "an answer with status %d has no body", v.Respond.Status)
+	}
+}
+
+// fallbackOn reads the list of causes: words and statuses side by side.
+func fallbackOn() kind[FallbackOn] {
+	var known []string
+	enum := []any{}
+	for _, w := range new(FallbackOn).words() {
+		known, enum = append(known, w.name), append(enum, w.name)
+	}
+	cause := kind[FallbackOn]{
+		word: "cause",
+		read: func(d *decoder, n *yaml.Node, v *FallbackOn) {
+			s, ok := d.scalar(n, "a cause")
+			if !ok {
+				return
+			}
+			for _, w := range v.words() {
+				if w.name == s {
+					*w.is = true
+					return
+				}
+			}
+			r, wrong, _ := parseStatusRange(s)
+			switch {
+			case wrong != "":
+				fix := didYouMean(s, known)
+				if fix == "" {
+					fix = "known: connect, reset, timeout, unavailable, overload, breaker, a status (503), a range (502-504), a class (5xx)"
+				}
+				d.fail(n, fix, "%s is no cause to fall back", quote(s))
+			case r.From < 400:
+				d.fail(n, "list statuses from 400 to 599", "an answer with status %s is no failure", r)
+			default:
+				v.Statuses = append(v.Statuses, r)
+			}
+		},
+		write: writeFallbackOn,
+		schema: func(b *schemaBuilder) map[string]any {
+			return anyOf(map[string]any{"enum": enum}, statusRangeSchema(b))
+		},
+	}
+	list := oneOrMore(cause)
+	return kind[FallbackOn]{
+		word: list.word, schema: list.schema,
+		read: func(d *decoder, n *yaml.Node, v *FallbackOn) {
+			var said []FallbackOn
+			before := d.errors
+			list.read(d, n, &said)
+			if d.errors > before {
+				return
+			}
+			*v = FallbackOn{}
+			for i := range said {
+				is := v.words()
+				for j, w := range said[i].words() {
+					*is[j].is = *is[j].is || *w.is
+				}
+				v.Statuses = append(v.Statuses, said[i].Statuses...)
+			}
+			v.Statuses = joinRanges(v.Statuses)
+			if len(said) == 0 {
+				d.fail(n, "list a cause, or remove the filter", "there is nothing to fall back on for")
+			}
+		},
+		write: func(v *FallbackOn) *yaml.Node {
+			var said []FallbackOn
+			for i, w := range v.words() {
+				if *w.is {
+					var one FallbackOn
+					*one.words()[i].is = true
+					said = append(said, one)
+				}
+			}
+			for _, r := range v.Statuses {
+				said = append(said, FallbackOn{Statuses: []StatusRange{r}})
+			}
+			return list.write(&said)
+		},
+	}
+}
+
+// writeFallbackOn writes a list of one.
+func writeFallbackOn(v *FallbackOn) *yaml.Node {
+	for _, w := range v.words() {
+		if *w.is {
+			return textNode(w.name)
+		}
+	}
+	return textNode(v.Statuses[0].String())
+}
