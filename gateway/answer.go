@@ -136,8 +136,9 @@ func (x *Exchange) redirect(r *Redirect) {
 // send answers the client and ends the exchange.
 func (x *Exchange) send(h *message.Head, body []byte) {
 	x.w.countAnswer(x.reason)
-	x.answered, x.status = true, h.Status
+	x.answered = true
 	x.filterResponse(h)
+	x.status = h.Status
 	if x.client == nil {
 		x.finish()
 		return

@@ -460,8 +460,9 @@ func (x *Exchange) Failed(s *engine.Stream, err error) {
 
 // sendHead passes the final head on to the client. It returns false if that cannot be an answer.
 func (x *Exchange) sendHead(h *message.Head, end bool) bool {
-	x.answered, x.status = true, h.Status
+	x.answered = true
 	x.filterResponse(h)
+	x.status = h.Status
 	if !end {
 		return x.client.SendHead(h, false) == nil
 	}

@@ -206,6 +206,9 @@ func (x *Exchange) sendHeadAlone(h *message.Head) error {
 			if err := x.client.SendHead(h, false); err != nil {
 				return err
 			}
+			if err := x.sendStaged(); err != nil {
+				return err
+			}
 			return x.sendEnd(nil)
 		}
 	}

@@ -104,6 +104,28 @@ func TestAnswersPassTheirStages(t *testing.T) {
 	}
 }
 
+// A filter may make a whole answer of one that has no body, as a cache does of 304 (Not Modified).
+func TestAStageAddsABodyToAnAnswerWithoutOne(t *testing.T) {
+	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }))
+	defer u.Close()
+	var released atomic.Int64
+	wrap := wrapping("|", &released, false, nil)
+	attach := wrap.Response
+	wrap.Response = func(x *gateway.Exchange, h *message.Head) {
+		h.Status = 200
+		attach(x, h)
+	}
+	s := usual(u.Listener.Addr().String())
+	s.routes[0].filters = []gateway.Hooks{wrap}
+	lines := logged(t, s, func(r *running) {
+		r.wants(t, "GET", "/", "", "200  .|")
+		http.DefaultClient.CloseIdleConnections()
+	})
+	if !strings.Contains(lines, `"status":200`) || released.Load() != 1000 {
+		t.Errorf("the log says %s; %d released", lines, released.Load())
+	}
+}
+
 // An event goes out when it is there, not when the next one comes.
 func TestWhatStagesHoldBackIsFlushed(t *testing.T) {
 	var released atomic.Int64

@@ -36,6 +36,10 @@ func (k Wake) Soon(then func(x *Exchange) Verdict) {
 	if !x.waiting || x.serial != k.serial {
 		return
 	}
+	if x.attempt.step == stepFilter { // it is not waited for the time any more
+		x.attempt.step = stepNone
+		x.w.engine.Loop.Disarm(&x.attempt.timer)
+	}
 	x.then = then
 	x.workLater()
 }
@@ -49,18 +53,25 @@ func (k Wake) wake(then func(x *Exchange) Verdict) {
 // goOn ends the wait.
 func (x *Exchange) goOn(then func(x *Exchange) Verdict) {
 	x.waiting, x.then = false, nil
+	x.attempt.step = stepNone
 	x.w.engine.Loop.Disarm(&x.attempt.timer)
 	if then(x) == GoOn && x.filterRequest() {
 		x.dispatch()
 	}
 }
 
-// WaitUntil suspends the exchange until then, at the earliest.
-func (x *Exchange) WaitUntil(t mono.Time, then func(x *Exchange) Verdict) Verdict {
-	x.Suspend()
-	x.then = then
+// SuspendUntil is Suspend with a time at which late says how it goes on, if nobody has woken the exchange before.
+func (x *Exchange) SuspendUntil(t mono.Time, late func(x *Exchange) Verdict) Wake {
+	k := x.Suspend()
+	x.then = late
 	x.attempt.step = stepFilter
 	x.w.engine.Loop.Arm(&x.attempt.timer, t)
+	return k
+}
+
+// WaitUntil suspends the exchange until then, at the earliest.
+func (x *Exchange) WaitUntil(t mono.Time, then func(x *Exchange) Verdict) Verdict {
+	x.SuspendUntil(t, then)
 	return Waiting
 }
 

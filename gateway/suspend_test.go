@@ -268,3 +268,28 @@ func TestFiltersKeepWhatTheyLike(t *testing.T) {
 		}
 	}
 }
+
+// Who is woken before his time goes on then and not again.
+func TestWokenBeforeTheTime(t *testing.T) {
+	var late atomic.Int64
+	wakes := make(chan gateway.Wake, 1)
+	r := start(t, filtered(t, gateway.Hooks{Name: "wait", Request: func(x *gateway.Exchange) gateway.Verdict {
+		if string(x.Request.PathBytes()) == "/soon" {
+			x.SuspendUntil(x.Now().Add(time.Hour), nil).Soon(func(*gateway.Exchange) gateway.Verdict { return gateway.GoOn })
+			return gateway.Waiting
+		}
+		wakes <- x.SuspendUntil(x.Now().Add(time.Millisecond), func(*gateway.Exchange) gateway.Verdict {
+			late.Add(1)
+			return gateway.GoOn
+		})
+		return gateway.Waiting
+	}}))
+	r.wants(t, "POST", "/soon", "body", "200  POST /soon body")
+	r.wants(t, "POST", "/late", "body", "200  POST /late body")
+	(<-wakes).Post(func(*gateway.Exchange) gateway.Verdict { late.Add(1); return gateway.GoOn })
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
+	if late.Load() != 1 {
+		t.Errorf("%d exchanges went on, want 1", late.Load())
+	}
+}
