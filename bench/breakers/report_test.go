@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	reportFile = flag.String("report", "", "file to write the report into; without it a small run checks that all works")
-	tuneEach   = flag.Int("tune", 6, "traces of each kind to tune on")
-	judgeEach  = flag.Int("judge", 15, "traces of each kind to judge by")
+	reportFile = flag.String("report", "", "file to write the report into")
+	tuneEach   = flag.Int("tune", 5, "traces of each kind to tune on")
+	judgeEach  = flag.Int("judge", 10, "traces of each kind to judge by")
 )
 
 // Seeds of the two sets are apart, so that nobody is judged by what he was tuned on.
@@ -57,7 +57,7 @@ var allowances = []int{0, 2, 5, 10}
 
 func TestReport(t *testing.T) {
 	if *reportFile == "" {
-		t.Skip("see TestSmall")
+		t.Skip("-report FILE makes the report")
 	}
 	text := report(t, *tuneEach, *judgeEach)
 	if err := os.WriteFile(*reportFile, []byte(text), 0o644); err != nil {
@@ -177,7 +177,12 @@ func report(t *testing.T, tune, judge int) string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString(footer)
+	b.WriteString("| all incidents but slow-downs |")
+	for _, total := range shown {
+		slow := total.By[SlowDown]
+		fmt.Fprintf(&b, " %s s |", seconds(mean(total.Delay-slow.Delay, total.Incidents-slow.Incidents)))
+	}
+	b.WriteString("\n" + footer)
 	return b.String()
 }
 
@@ -262,4 +267,22 @@ ratios, volumes and rules for slow calls; the adaptive one over score and eviden
 const footer = `
 "Classic, each service its own" is the classic rule with the settings that were best for each service alone on the traces to tune on:
 what somebody would have who tunes each of his routes by recorded incidents.
+
+## What this says
+
+At no more false openings the adaptive rule sees incidents in about half the time of the tuned classic one, also in hindsight, and misses none; so
+it is on by default. What documents have by default is more careful than what was tuned here: it waits for more evidence, and for twenty
+failures in a row instead of eight.
+
+What to read with care:
+
+- Most of the gain is slow-downs, which one threshold for all services cannot see: what is slow for one is quick for another. The row
+  without them is the smaller gain that is left for failures.
+- With little traffic the adaptive rule is no help: it joins seconds until they have requests enough, and a classic rule that opens at a
+  fifth is quicker there.
+- It refuses more requests that would have been answered well: it is open during incidents that others do not see, and in those
+  most answers are good, if late. Who prefers late answers to refusals should have it in shadow mode, or off.
+- Incidents were made by a generator, and it and the rule have the same author. Real ones differ in ways that neither knows.
+- Peers close after their probes at once, and so recover sooner; ours goes up in steps, so that a service with cold caches is not
+  buried again. In an open loop that care costs time and earns nothing.
 `
