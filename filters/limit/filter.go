@@ -313,21 +313,21 @@ func (f *Filter) judge(x *gateway.Exchange, t *ticket, first int, asked quota.Ve
 			return f.refuseKey(x, t, at.keys[from:])
 		}
 		found = finding{check: c, key: at.keys[from:], placed: true}
-		h := c.counters.Hash(found.key)
 		if c.source != nil {
 			v := asked
 			if v.By == quota.Nobody || i != first {
-				v = c.source.Decide(h.Low, h.High, found.key, now, 1)
+				v = c.source.Decide(found.key, now, 1)
 			}
 			if v.By == quota.Nobody && f.guard.Mode == gateway.Enforce {
 				return f.ask(x, t, i, found.key, &tightest, &slowest)
 			}
 			if v.By == quota.Nobody { // nothing waits in shadow mode: it is counted, and who would be refused is found by the next
-				c.source.Ask(h.Low, h.High, found.key, now, 1, nil)
+				c.source.Ask(found.key, now, 1, nil)
 				continue
 			}
 			found.v, found.by, found.placed = v.Verdict, v.By, v.By != quota.Crowding
 		} else {
+			h := c.counters.Hash(found.key)
 			found.v, found.placed = c.counters.decide(c.terms, h, now, 1)
 			if c.atOnce && found.v.Allowed {
 				t.places[t.held] = place{c.counters, c.terms.limit, h, found.placed}

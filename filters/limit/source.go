@@ -8,15 +8,14 @@ import (
 )
 
 // Source decides for one rule in the place of the counters of this node: it is who knows what others have let through. A rule
-// without one asks its own counters. The key, "tenant=a", is the loop's scratch: whoever wants to keep it copies it. low and high are
-// its hash.
+// without one asks its own counters. The key, "tenant=a", is the loop's scratch: whoever wants to keep it copies it.
 type Source interface {
 	// Decide judges a request of a key that costs cost, by what is known on this node; if that is not enough, the verdict is
 	// quota.Nobody's. It is called on any loop, and must not block, or allocate for a key it knows.
-	Decide(low, high uint64, key []byte, now mono.Time, cost int64) quota.Verdict
+	Decide(key []byte, now mono.Time, cost int64) quota.Verdict
 	// Ask has wake called once, on any goroutine and perhaps before it returns, with the verdict of who knows more, or the one by the
 	// rule's settings if they do not answer in time. Decide has just said Nobody. nil: the request is counted, and nobody waits.
-	Ask(low, high uint64, key []byte, now mono.Time, cost int64, wake func(quota.Verdict))
+	Ask(key []byte, now mono.Time, cost int64, wake func(quota.Verdict))
 	// Tell yields numbers for metrics, under constant names, from any goroutine.
 	Tell(yield func(number string, value float64))
 	// String says how the limit is shared.
@@ -51,10 +50,9 @@ func (p *pause) keep(tightest, slowest finding) {
 // ask lets the request wait for the source of a check, and go on with its verdict.
 func (f *Filter) ask(x *gateway.Exchange, t *ticket, i int, key []byte, tightest, slowest *finding) gateway.Verdict {
 	c := &f.checks[i]
-	h := c.counters.Hash(key)
 	t.pause.keep(*tightest, *slowest)
 	k := x.Suspend()
-	c.source.Ask(h.Low, h.High, key, x.Now(), 1, func(v quota.Verdict) {
+	c.source.Ask(key, x.Now(), 1, func(v quota.Verdict) {
 		k.Post(func(x *gateway.Exchange) gateway.Verdict { return f.judge(x, t, i, v) })
 	})
 	return gateway.Waiting

@@ -120,24 +120,14 @@ func newNodes(t testing.TB, n int, s Spec) []*node {
 
 // request judges one request and waits if it has to.
 func (n *node) request(key string) quota.Verdict {
-	low, high := hashOf(key)
 	now := mono.Now()
-	v := n.source.Decide(low, high, []byte(key), now, 1)
+	v := n.source.Decide([]byte(key), now, 1)
 	if v.By == quota.Nobody {
 		answer := make(chan quota.Verdict, 1)
-		n.source.Ask(low, high, []byte(key), now, 1, func(v quota.Verdict) { answer <- v })
+		n.source.Ask([]byte(key), now, 1, func(v quota.Verdict) { answer <- v })
 		v = <-answer
 	}
 	return v
-}
-
-func hashOf(key string) (low, high uint64) {
-	low, high = 14695981039346656037, 99
-	for _, b := range []byte(key) {
-		low = (low ^ uint64(b)) * 1099511628211
-		high = high*31 + low
-	}
-	return low, high
 }
 
 // tally is what a load found.
@@ -178,7 +168,6 @@ func load(nodes []*node, key string, perSecond int, stop <-chan struct{}) *tally
 }
 
 func (n *node) one(t *tally, key string, wg *sync.WaitGroup) {
-	low, high := hashOf(key)
 	now := mono.Now()
 	note := func(v quota.Verdict) {
 		at := mono.Now()
@@ -195,13 +184,13 @@ func (n *node) one(t *tally, key string, wg *sync.WaitGroup) {
 	t.mu.Lock()
 	t.asked++
 	t.mu.Unlock()
-	v := n.source.Decide(low, high, []byte(key), now, 1)
+	v := n.source.Decide([]byte(key), now, 1)
 	if v.By != quota.Nobody {
 		note(v)
 		return
 	}
 	wg.Add(1)
-	n.source.Ask(low, high, []byte(key), now, 1, func(v quota.Verdict) { note(v); wg.Done() })
+	n.source.Ask([]byte(key), now, 1, func(v quota.Verdict) { note(v); wg.Done() })
 }
 
 // over is the most that was admitted in any interval beyond what the rate allows in it.

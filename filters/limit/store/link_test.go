@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/quota"
 )
@@ -227,7 +228,6 @@ func TestWhatIsInHandIsGivenBackAtTheEnd(t *testing.T) {
 func TestADecisionFromTheHandAllocatesNothing(t *testing.T) {
 	m := miniredis.RunT(t)
 	n := newNodes(t, 1, Spec{Redis: Settings{Address: m.Addr(), Timeout: TimeoutMax}, Rule: quota.Rule{Count: 1_000_000, Per: time.Second, Burst: 1_000_000}})[0]
-	low, high := hashOf("k")
 	key := []byte("k")
 	eventually(t, "plenty is in hand", func() bool {
 		for range 2000 {
@@ -235,7 +235,7 @@ func TestADecisionFromTheHandAllocatesNothing(t *testing.T) {
 		}
 		return n.source.table.View(mono.Now()).Held > 5000
 	})
-	if allocs := testing.AllocsPerRun(500, func() { n.source.Decide(low, high, key, mono.Now(), 1) }); allocs > 0.1 {
+	if allocs := testing.AllocsPerRun(500, func() { n.source.Decide(key, mono.Now(), 1) }); allocs > 0.1 {
 		t.Errorf("%v allocations", allocs)
 	}
 }
@@ -243,17 +243,16 @@ func TestADecisionFromTheHandAllocatesNothing(t *testing.T) {
 func BenchmarkDecide(b *testing.B) {
 	m := miniredis.RunT(b)
 	source, _ := Compile(Spec{Redis: Settings{Address: m.Addr()}, Unreachable: Open, Name: "b", Rule: quota.Rule{Count: 1_000_000, Per: time.Second, Burst: 1_000_000}}, nil)
-	low, high := hashOf("k")
 	key := []byte("k")
 	now := mono.Now()
-	source.Decide(low, high, key, now, 1)
-	c := source.table.find(low, high)
+	source.Decide(key, now, 1)
+	c := source.table.find(source.table.hash(key))
 	c.good.Store(int64(mono.Never))
 	c.held.Store(1 << 60)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			source.Decide(low, high, key, now, 1)
+			source.Decide(key, now, 1)
 		}
 	})
 }
@@ -292,5 +291,37 @@ func TestARedisCluster(t *testing.T) {
 		if admitted != 5 {
 			t.Errorf("key %d: %d admitted, want 5", i, admitted)
 		}
+	}
+}
+
+// Two filters of one gateway that name the same limit, and two configurations of one, have one account of each key.
+func TestFiltersOfOneNameShareTheirCells(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	memory := gateway.NewMemory()
+	s := Spec{Redis: Settings{Address: m.Addr(), Timeout: TimeoutMax}, Name: "both", Rule: quota.Rule{Count: 10, Per: time.Hour, Burst: 10}}
+	first := memory.Recollect()
+	a, _ := Compile(s, first)
+	b, _ := Compile(s, first)
+	first.Hold()
+	s.Rule.Burst = 12
+	second := memory.Recollect()
+	c, _ := Compile(s, second)
+	second.Hold()
+	t.Cleanup(func() {
+		first.Drop()
+		second.Drop()
+		<-c.table.link.Ended()
+	})
+	admitted := 0
+	for range 10 {
+		for _, source := range []*Source{a, b, c} {
+			if (&node{source.table.link, source}).request("k").Allowed {
+				admitted++
+			}
+		}
+	}
+	if a.table != b.table || a.table != c.table || admitted > 12 || admitted < 10 {
+		t.Errorf("%d admitted, want 10 to 12 by one table", admitted)
 	}
 }

@@ -132,14 +132,14 @@ func (s *Source) String() string { return s.text }
 // Table is what is remembered of the rule.
 func (s *Source) Table() *Table { return s.table }
 
-// Decide judges a request of a key that costs cost, by what is known here. low and high are a hash of the key with seeds of this
-// process. By is quota.Nobody if the store has to be asked: then the request may be suspended, and Ask called. It does not block,
+// Decide judges a request of a key that costs cost, by what is known here. By is quota.Nobody if the store has to be asked: then the request may be suspended, and Ask called. It does not block,
 // and allocates for keys that are new.
-func (s *Source) Decide(low, high uint64, key []byte, now mono.Time, cost int64) quota.Verdict {
+func (s *Source) Decide(key []byte, now mono.Time, cost int64) quota.Verdict {
 	t, at := s.table, s.terms
 	if t.terms.Load() != at {
 		t.terms.Store(at)
 	}
+	low, high := t.hash(key)
 	c := t.find(low, high)
 	if c == nil {
 		if c = t.enter(low, high, key, at.keysMax, now); c == nil {
@@ -187,7 +187,7 @@ func (at *terms) interval() time.Duration { return at.rule.Per / time.Duration(a
 // Ask has wake called once with the store's verdict, or with one by the rule's setting if the store does not answer in time. Decide has
 // just said Nobody for the same request. wake may be called before Ask returns, or on another goroutine; nil: the request
 // is counted, and nobody waits for the verdict.
-func (s *Source) Ask(low, high uint64, key []byte, now mono.Time, cost int64, wake func(quota.Verdict)) {
+func (s *Source) Ask(key []byte, now mono.Time, cost int64, wake func(quota.Verdict)) {
 	t := s.table
 	w := waiter{cost: cost, wake: wake}
 	t.counts.waits.Add(1)
@@ -195,6 +195,7 @@ func (s *Source) Ask(low, high uint64, key []byte, now mono.Time, cost int64, wa
 		w.tell(t.without(&t.crowd, now, cost, quota.Crowding))
 		return
 	}
+	low, high := t.hash(key)
 	c := t.find(low, high)
 	for c == nil || !c.wait(w) {
 		if c = t.enter(low, high, key, s.terms.keysMax, now); c == nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -71,6 +72,7 @@ type Table struct {
 	link  *Link
 	name  string // of the rule, in the store
 	exact bool
+	seeds [2]maphash.Seed
 
 	buckets [1 << bucketsBits]atomic.Pointer[cell]
 	// crowd is the cell of all keys for which there was no room.
@@ -111,7 +113,7 @@ type counts struct {
 }
 
 func newTable(link *Link, name string, exact bool) *Table {
-	t := &Table{link: link, name: name, exact: exact}
+	t := &Table{link: link, name: name, exact: exact, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 	t.crowd.table = t
 	return t
 }
@@ -121,6 +123,12 @@ func (t *Table) Start() { t.link.attach(t) }
 
 // Close is for gateway.Remembered. What is in hand is given back in the background, as far as the store can be reached.
 func (t *Table) Close() { t.link.detach(t) }
+
+// hash stands for a key: 128 bits that nobody outside can aim at. All filters that have the rule come to the same, so that a key has
+// one cell, and one account, on this node.
+func (t *Table) hash(key []byte) (low, high uint64) {
+	return maphash.Bytes(t.seeds[0], key), maphash.Bytes(t.seeds[1], key)
+}
 
 func (t *Table) bucket(low uint64) *atomic.Pointer[cell] {
 	return &t.buckets[low>>(64-bucketsBits)]
