@@ -22,6 +22,7 @@ import (
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
+	"github.com/yumen-io/yumen/filters/mtls"
 	"github.com/yumen-io/yumen/filters/rewrite"
 	"github.com/yumen-io/yumen/filters/shed"
 	"github.com/yumen-io/yumen/filters/sizes"
@@ -37,6 +38,7 @@ type Spec struct {
 	GRPCWeb    *GRPCWeb
 	Transcode  *transcode.Spec
 	IP         *ip.Spec
+	MTLS       *mtls.Spec
 	Breaker    *breaker.Spec
 	Limit      *limit.Spec
 	Admission  *admission.Spec
@@ -101,6 +103,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileBreaker(s.Breaker, c)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
+	case s.MTLS != nil:
+		return compileMTLS(s.MTLS, c)
 	case s.Admission != nil:
 		return compileAdmission(s.Admission, c)
 	case s.Shed != nil:

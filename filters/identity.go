@@ -6,6 +6,7 @@ import (
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
+	"github.com/yumen-io/yumen/filters/mtls"
 	"github.com/yumen-io/yumen/gateway"
 )
 
@@ -36,6 +37,15 @@ func compileCORS(s *cors.Spec, c Context) (*Filter, []Problem) {
 	}
 	guard := gateway.NewGuard("cors", c.Name, c.Mode, c.Memory)
 	f := cors.NewFilter(policy, guard)
+	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
+}
+
+func compileMTLS(s *mtls.Spec, c Context) (*Filter, []Problem) {
+	guard := gateway.NewGuard("mtls", c.Name, c.Mode, c.Memory)
+	f, problems := mtls.Compile(*s, guard)
+	if f == nil {
+		return nil, each(problems, func(p mtls.Problem) Problem { return Problem(p) })
+	}
 	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
+	"github.com/yumen-io/yumen/filters/mtls"
 	"github.com/yumen-io/yumen/filters/shed"
 )
 
@@ -27,6 +28,7 @@ func Reasons() []string {
 		cache.Reasons(),
 		breaker.Reasons(),
 		ip.Reasons(),
+		mtls.Reasons(),
 		jwt.Reasons(),
 		limit.Reasons(),
 		admission.Reasons(),

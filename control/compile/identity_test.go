@@ -109,3 +109,20 @@ func TestFilesOfUsers(t *testing.T) {
 		}
 	}
 }
+
+func TestCertificatesOfClients(t *testing.T) {
+	for _, c := range []struct{ document, want string }{
+		{"mtls: on", "a verified client certificate"},
+		{"mtls: {uris: spiffe://mesh/*, common_names: a}", "a verified client certificate that fits one of 2 names and fingerprints"},
+		{"mtls: {uris: spiffe://mesh*}", `filters.tested.mtls.uris[0]: "spiffe://mesh*" ends in the middle of a segment`},
+		{"mtls: {fingerprints: ab}", "is no SHA-256 fingerprint"},
+	} {
+		if got := filterText(t, c.document, nil); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+	_, report := compileText("test.yaml", "listeners: [{name: web, address: 127.0.0.1:0}]\nroutes: [{path: /, respond: 200, filters: [{mtls: on}]}]")
+	if got := report.String(); !strings.Contains(got, `no client shows a certificate on listener "web"`) {
+		t.Error(got)
+	}
+}

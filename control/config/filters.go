@@ -32,6 +32,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(transcodeFilterObject, "Let clients call gRPC services by HTTP and JSON."),
 		catalogued(ipFilterObject, "Let clients in by their addresses."),
 		catalogued(apiKeyFilterObject, "Know clients by API keys."),
+		catalogued(mtlsFilterObject, "Know clients by their certificates."),
 		catalogued(basicAuthFilterObject, "Know clients by name and password."),
 		catalogued(jwtFilterObject, "Let clients in by signed tokens (JWT)."),
 		catalogued(corsFilterObject, "Let pages of other origins use a route."),
