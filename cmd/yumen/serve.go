@@ -59,6 +59,7 @@ func (p *program) serve(ctx context.Context, f processFlags, from source) error 
 	if err != nil {
 		return err
 	}
+	slog.SetDefault(logger) // what filters fetch and follow on their own has this one
 	controller, err := control.New(control.Options{
 		File: from.file, Document: from.text, DocumentName: from.name, Env: p.env,
 		Version: buildVersion(), Logger: logger, RevisionDir: f.stateDir, PIDFile: f.pidFile, Inherited: inherited,
