@@ -3,12 +3,13 @@
  * error and not a faster result.
  *
  *   load -g GATEWAY_PORT -o ORIGIN_PORT [-c CONNECTIONS] [-d SECONDS] [-w WARM_SECONDS] [-b BODY_BYTES]
- *        [-r REQUESTS_PER_SECOND | -i SETTLE_SECONDS] [-x] [PID...]
+ *        [-r REQUESTS_PER_SECOND | -i SETTLE_SECONDS] [-x] [-H FIELDS] [PID...]
  *
  * Without -r and -i each connection asks again as soon as it was answered (closed loop): what a proxy can do. With -r
  * requests fall due at a fixed rate and a latency counts from when its request fell due (open loop): what a client
  * feels, waiting for a free connection included. With -i each connection asks once, then all are held open and idle.
- * With -x another program is the origin, whose answers bring no number back.
+ * With -x another program is the origin, whose answers bring no number back. -H adds header fields to every request,
+ * with CRLF between them.
  * Between the end of the warm-up and the end of the run the CPU time of the processes PID is taken.
  * Prints one line of JSON.
  */
@@ -39,6 +40,7 @@ static struct conn {
 
 static int gateway, origin_port, connections = 64, body_bytes = 128, rate, settle_secs = -1, foreign;
 static double secs = 3, warm_secs = 0.5;
+static char fields[HEAD_BYTES_MAX / 2];
 static char **pids;
 static int pid_count, poller;
 
@@ -101,10 +103,10 @@ static void dial(int nth) {
 }
 
 static void ask(int fd, long long at) {
-	char request[512];
+	char request[HEAD_BYTES_MAX];
 	int n = snprintf(request, sizeof request,
 		"GET /api/v1/users/42?view=full&id=%016lx HTTP/1.1\r\nHost: bench.local\r\nUser-Agent: load/1\r\n"
-		"Accept: application/json\r\nAccept-Language: en\r\nX-Tenant: 0123456789abcdef\r\n\r\n", asked++);
+		"Accept: application/json\r\nAccept-Language: en\r\nX-Tenant: 0123456789abcdef\r\n%s\r\n", asked++, fields);
 	memcpy(conns[fd].id, strstr(request, "&id=") + 4, ID_BYTES);
 	conns[fd].asked_ns = at;
 	conns[fd].have = 0;
@@ -170,7 +172,7 @@ static void build_response(void) {
 }
 
 static void options(int argc, char **argv) {
-	for (int o; (o = getopt(argc, argv, "g:o:c:d:w:b:r:i:x")) != -1;) switch (o) {
+	for (int o; (o = getopt(argc, argv, "g:o:c:d:w:b:r:i:xH:")) != -1;) switch (o) {
 		case 'g': gateway = atoi(optarg); break;
 		case 'o': origin_port = atoi(optarg); break;
 		case 'c': connections = atoi(optarg); break;
@@ -180,6 +182,7 @@ static void options(int argc, char **argv) {
 		case 'r': rate = atoi(optarg); break;
 		case 'i': settle_secs = atoi(optarg); break;
 		case 'x': foreign = 1; break;
+		case 'H': snprintf(fields, sizeof fields, "%s\r\n", optarg); break;
 		default: exit(2);
 		}
 	if (!gateway || !origin_port || body_bytes < ID_BYTES || connections < 1 || connections > FDS_MAX / 2 - 16) {

@@ -29,7 +29,8 @@ type Settings struct {
 	Dir                   string // for what the program writes: pid, log, temporary files
 	Listen, Origin, Admin int
 	AccessLog             bool
-	Pipeline              int // requests on one upstream connection; 0 is one at a time
+	Pipeline              int    // requests on one upstream connection; 0 is one at a time
+	Guards                string // the algorithm of the tokens that are asked for, before a limit and a breaker; empty: no guards
 	Wire
 	Identity // filled in when Front is TLS
 }
@@ -56,6 +57,8 @@ type Program struct {
 	config string // the template, "" if the program takes none
 	args   func(s Settings, config string) []string
 	tweak  func(*Settings)
+	// Only names the one test in which it has a part; empty: all.
+	Only string
 	// version prints which one it is; nil where the source stands in this repository.
 	version []string
 }
@@ -76,6 +79,8 @@ func List(relay, yumen string) []Program {
 		{Name: "yumen", Binary: yumen, version: []string{"version"}},
 		{Name: "yumen-log", Binary: yumen, tweak: func(s *Settings) { s.AccessLog = true }},
 		{Name: "yumen-pipeline", Binary: yumen, tweak: func(s *Settings) { s.Pipeline = 32 }},
+		{Name: "yumen-hs256", Binary: yumen, Only: "guards", tweak: func(s *Settings) { s.Guards = "HS256" }},
+		{Name: "yumen-es256", Binary: yumen, Only: "guards", tweak: func(s *Settings) { s.Guards = "ES256" }},
 	}
 	for i := range list {
 		if list[i].Binary == yumen {
@@ -142,6 +147,15 @@ func (p *Program) Start(dir string, core int, wire Wire) (*Running, error) {
 	}
 	if p.tweak != nil {
 		p.tweak(&s)
+	}
+	if s.Guards != "" {
+		t, err := made()
+		if err == nil {
+			err = t.write(dir)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("starting %s: %w", p.Name, err)
+		}
 	}
 	config := filepath.Join(dir, p.config)
 	if p.config != "" {

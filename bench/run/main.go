@@ -48,6 +48,7 @@ type options struct {
 	coreTest        int
 	coreLoad        int
 	quick           bool
+	tokens          string // fields of requests of the test with guards
 }
 
 func parseOptions() options {
@@ -96,6 +97,9 @@ func run(ctx context.Context) error {
 	programs, missing := choose(peers.List(tools.relay, o.yumen), o.only)
 	if len(programs) == 0 {
 		return fmt.Errorf("choosing programs: none of them can be run: %s", strings.Join(missing, "; "))
+	}
+	if o.tokens, err = peers.TokenFields(); err != nil {
+		return fmt.Errorf("making tokens: %w", err)
 	}
 	b := &bench{options: o, tools: tools, work: work, programs: programs, results: map[string]map[string][]result{}}
 	tests := chooseTests(o)

@@ -50,7 +50,7 @@ func (b *bench) measureAll(ctx context.Context, tests []test) error {
 				continue
 			}
 			for _, p := range b.programs {
-				if slices.Contains(t.skip, p.Name) {
+				if slices.Contains(t.skip, p.Name) || p.Only != "" && p.Only != t.name {
 					continue
 				}
 				r, err := b.measure(ctx, &p, t)

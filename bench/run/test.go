@@ -97,6 +97,11 @@ func chooseTests(o options) []test {
 		},
 	}
 	all = append(all, protocolTests(o)...)
+	all = append(all, test{
+		name: "guards", title: "Guards", tool: load, columns: requestColumns, against: []string{"yumen", "nginx"}, skip: []string{"relay", "haproxy", "yumen-log", "yumen-pipeline"},
+		what: "64 connections whose requests carry two tokens. yumen-hs256 and yumen-es256 verify one of them, count by its subject (token bucket) and go through a breaker; the others pass it on unread.",
+		args: []string{"-c", "64", "-d", seconds, "-H", o.tokens},
+	})
 	if o.tests == "" {
 		return all
 	}
