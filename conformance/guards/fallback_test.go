@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/yumen-io/yumen/conformance/gateway"
@@ -185,4 +186,36 @@ routes:
 			t.Errorf("%d, %v: %.400s", status, err, text)
 		}
 	})
+}
+
+// The whole chain, with a cache: what it has kept comes before anything else, and without it the fixed answer.
+func TestWhatIsKeptComesBeforeTheFixedAnswer(t *testing.T) {
+	var gone atomic.Bool
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if gone.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Cache-Control", "max-age=0, stale-if-error=600")
+		w.Header().Set("ETag", `"v1"`)
+		_, _ = io.WriteString(w, "fresh")
+	})
+	addr := gateway.FreeAddr(t)
+	gateway.Start(t, fmt.Sprintf(`listen: %q
+clusters: {app: {endpoints: [%q]}}
+routes:
+  - {path: /*, filters: [fallback: {respond: {status: 200, body: fixed}}, cache: on], cluster: app}
+`, addr, up), gateway.Options{})
+	c := plainClient(t)
+	f := func(path, want string) {
+		t.Helper()
+		resp := ask(t, c, addr, "GET "+path, "", nil)
+		text, err := io.ReadAll(resp.Body)
+		if got := fmt.Sprintf("%d [%s] %s", resp.StatusCode, resp.Header.Get("X-Degraded"), text); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", path, got, err, want)
+		}
+	}
+	f("/seen", "200 [] fresh")
+	gone.Store(true)
+	f("/seen", "200 [stale] fresh")
+	f("/unseen", "200 [static] fixed")
 }
