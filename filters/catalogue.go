@@ -16,16 +16,19 @@ import (
 	"github.com/yumen-io/yumen/filters/compress"
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/decompress"
+	"github.com/yumen-io/yumen/filters/extauth"
 	"github.com/yumen-io/yumen/filters/fallback"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
+	"github.com/yumen-io/yumen/filters/mirror"
 	"github.com/yumen-io/yumen/filters/mtls"
 	"github.com/yumen-io/yumen/filters/rewrite"
 	"github.com/yumen-io/yumen/filters/shed"
 	"github.com/yumen-io/yumen/filters/sizes"
+	"github.com/yumen-io/yumen/filters/split"
 	"github.com/yumen-io/yumen/filters/transcode"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/policy/route"
@@ -47,11 +50,14 @@ type Spec struct {
 	APIKey     *apikey.Spec
 	BasicAuth  *basicauth.Spec
 	JWT        *jwt.Spec
+	ExtAuth    *extauth.Spec
 	CORS       *cors.Spec
 	Compress   *compress.Spec
 	Decompress *decompress.Spec
 	Sizes      *sizes.Spec
+	Split      *split.Spec
 	Fallback   *fallback.Spec
+	Mirror     *mirror.Spec
 }
 
 // Context is what a filter is compiled with beside its settings.
@@ -70,6 +76,8 @@ type Filter struct {
 	Hooks gateway.Hooks
 	// Guard is who judges, of a filter that does; else nil.
 	Guard *gateway.Guard
+	// Split is who divides requests among clusters, of a filter that does; else nil.
+	Split *split.Filter
 	// Params are the path parameters that a route must have to use the filter, written as in its pattern: ":id", "*rest".
 	Params []string
 	// Request does to a head what the request hook does, for those who ask what would happen; nil if that is nothing.
@@ -117,6 +125,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileAPIKey(s.APIKey, c)
 	case s.BasicAuth != nil:
 		return compileBasicAuth(s.BasicAuth, c)
+	case s.ExtAuth != nil:
+		return compileExtAuth(s.ExtAuth, c)
 	case s.CORS != nil:
 		return compileCORS(s.CORS, c)
 	case s.Compress != nil:
@@ -125,8 +135,12 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileDecompress(s.Decompress, c)
 	case s.Sizes != nil:
 		return compileSizes(s.Sizes, c)
+	case s.Split != nil:
+		return compileSplit(s.Split, c)
 	case s.Fallback != nil:
 		return compileFallback(s.Fallback, c)
+	case s.Mirror != nil:
+		return compileMirror(s.Mirror, c)
 	}
 	panic("filters: a filter of no kind")
 }

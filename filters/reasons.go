@@ -10,6 +10,7 @@ import (
 	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/decompress"
+	"github.com/yumen-io/yumen/filters/extauth"
 	"github.com/yumen-io/yumen/filters/fallback"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
@@ -34,6 +35,7 @@ func Reasons() []string {
 		admission.Reasons(),
 		shed.Reasons(),
 		decompress.Reasons(),
+		extauth.Reasons(),
 		fallback.Reasons(),
 	} {
 		list = append(list, of...)

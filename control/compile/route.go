@@ -44,6 +44,7 @@ func (c *compiler) compileRoute(i int, p *RoutePlan) {
 	c.checkBraces(i)
 	c.checkPreflights(i)
 	c.checkClientCertificates(i)
+	c.checkMirrors(i)
 	c.compileFilters(i, p)
 	switch {
 	case said.Respond != nil:
@@ -288,6 +289,8 @@ func (c *compiler) filter(said *config.Filter, cluster, owner string, where at) 
 		f = switchedOff(f)
 	case f.Guard != nil:
 		c.plan.Guards = append(c.plan.Guards, f.Guard)
+	case f.Split != nil:
+		c.plan.Splits = append(c.plan.Splits, f.Split)
 	}
 	if said.Name != "" {
 		c.filters[use] = f
@@ -323,6 +326,9 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.BasicAuthFilter:
 		spec, err := c.basicAuthSpec(body)
 		return filters.Spec{BasicAuth: spec}, err
+	case *config.ExtAuthFilter:
+		spec, err := c.extAuthSpec(body)
+		return filters.Spec{ExtAuth: spec}, err
 	case *config.CORSFilter:
 		return filters.Spec{CORS: corsSpec(body)}, nil
 	case *config.AdmissionFilter:
@@ -339,9 +345,15 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 		return filters.Spec{Decompress: decompressSpec(body)}, nil
 	case *config.SizesFilter:
 		return filters.Spec{Sizes: sizesSpec(body)}, nil
+	case *config.SplitFilter:
+		spec, err := c.splitSpec(body)
+		return filters.Spec{Split: spec}, err
 	case *config.FallbackFilter:
 		spec, err := c.fallbackSpec(body)
 		return filters.Spec{Fallback: spec}, err
+	case *config.MirrorFilter:
+		spec, err := c.mirrorSpec(body)
+		return filters.Spec{Mirror: spec}, err
 	}
 	panic("compile: no filter " + said.Kind) // the parser lists the same
 }

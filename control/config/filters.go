@@ -35,6 +35,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(mtlsFilterObject, "Know clients by their certificates."),
 		catalogued(basicAuthFilterObject, "Know clients by name and password."),
 		catalogued(jwtFilterObject, "Let clients in by signed tokens (JWT)."),
+		catalogued(extAuthFilterObject, "Ask a service whether a request may pass."),
 		catalogued(corsFilterObject, "Let pages of other origins use a route."),
 		catalogued(admissionFilterObject, "Let in what a cluster can do, fairly."),
 		catalogued(shedFilterObject, "Give requests up when there is too much to do."),
@@ -43,6 +44,8 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(compressFilterObject, "Encode answers with zstd, brotli or gzip."),
 		catalogued(decompressFilterObject, "Decode the bodies of requests for upstreams that cannot."),
 		catalogued(sizesFilterObject, "Bound the requests of a route."),
+		catalogued(splitFilterObject, "Divide requests among versions: canaries, blue and green."),
+		catalogued(mirrorFilterObject, "Copy requests to another version."),
 		catalogued(fallbackFilterObject, "What a route does when its upstream has no answer."),
 	}
 })

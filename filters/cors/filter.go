@@ -7,8 +7,9 @@ import (
 	"github.com/yumen-io/yumen/gateway"
 )
 
-// The words of refused preflights.
+// The words of preflights: of one that is answered, and of refused ones.
 const (
+	ReasonPreflight      = "cors_preflight"
 	ReasonOrigin         = "cors_origin"
 	ReasonMethod         = "cors_method"
 	ReasonHeader         = "cors_header"
@@ -17,7 +18,7 @@ const (
 
 // Reasons are the words that the filter answers with.
 func Reasons() []string {
-	return []string{ReasonOrigin, ReasonMethod, ReasonHeader, ReasonPrivateNetwork}
+	return []string{ReasonPreflight, ReasonOrigin, ReasonMethod, ReasonHeader, ReasonPrivateNetwork}
 }
 
 // Filter carries a policy out. It is frozen, and shared by all loops.
@@ -42,7 +43,7 @@ func (f *Filter) String() string { return f.policy.String() }
 var preflight = new(byte)
 
 // answer is the answer to a preflight; its fields are added on the way out.
-var answer = &gateway.Respond{Status: 204}
+var answer = &gateway.Respond{Status: 204, Reason: ReasonPreflight}
 
 const (
 	requestMethod  = "access-control-request-method"
