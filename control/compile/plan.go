@@ -9,6 +9,7 @@ import (
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/filters"
+	"github.com/yumen-io/yumen/filters/split"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/gateway/upstream"
 	"github.com/yumen-io/yumen/policy/route"
@@ -26,6 +27,7 @@ type Plan struct {
 	Passages  []PassagePlan
 	Path      message.PathPolicy
 	Guards    []*gateway.Guard      // of all filters, each once
+	Splits    []*split.Filter       // likewise
 	Memory    *gateway.Recollection // what filters remember; nil: nothing
 }
 

@@ -187,6 +187,13 @@ func checkUnused(d *decoder, doc *Document) {
 		}
 		for _, f := range r.Filters {
 			filterUsed[f.Name] = true
+			if leads, ok := f.Filter.Body.(interface{ clusterNames() []string }); ok { // elsewhere
+				for _, name := range leads.clusterNames() {
+					if at, known := d.clusterNames.find(name); known {
+						clusterUsed[at] = true
+					}
+				}
+			}
 		}
 	}
 	for i := range doc.Clusters {
