@@ -137,6 +137,7 @@ func (x *Exchange) redirect(r *Redirect) {
 func (x *Exchange) send(h *message.Head, body []byte) {
 	x.w.countAnswer(x.reason)
 	x.answered = true
+	h.Length = int64(len(body)) // as far as filters are concerned
 	x.filterResponse(h)
 	x.status = h.Status
 	if x.client == nil {

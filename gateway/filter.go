@@ -109,6 +109,10 @@ func (x *Exchange) TryCluster(ref ClusterRef) bool {
 		return false
 	}
 	x.cluster = x.ClusterAt(ref)
+	if x.attempts == 0 {
+		x.proxy()
+		return true
+	}
 	x.tried.Reset()
 	x.attempt.next(retry.Verdict{Again: true, Fresh: false})
 	return true

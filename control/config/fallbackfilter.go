@@ -159,3 +159,6 @@ func writeFallbackOn(v *FallbackOn) *yaml.Node {
 	}
 	return textNode(v.Statuses[0].String())
 }
+
+// clusterNames are the clusters that the filter leads to.
+func (v *FallbackFilter) clusterNames() []string { return []string{v.Cluster.Value} }
