@@ -3,6 +3,7 @@ package filters
 import (
 	"github.com/yumen-io/yumen/filters/cache"
 	"github.com/yumen-io/yumen/filters/compress"
+	"github.com/yumen-io/yumen/gateway"
 )
 
 // The filters that look at bodies.
@@ -16,9 +17,10 @@ func compileCompress(s *compress.Spec, c Context) (*Filter, []Problem) {
 }
 
 func compileCache(s *cache.Spec, c Context) (*Filter, []Problem) {
-	f, problems := cache.Compile(*s, c.Name, c.Memory)
+	guard := gateway.NewGuard("cache", c.Name, c.Mode, c.Memory)
+	f, problems := cache.Compile(*s, guard, c.Memory)
 	if f == nil {
 		return nil, each(problems, func(p cache.Problem) Problem { return Problem(p) })
 	}
-	return &Filter{Hooks: f.Hooks(), Text: f.String()}, nil
+	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
 }

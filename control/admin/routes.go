@@ -37,6 +37,8 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/api/explain", "where a request would go, and why (?method= &url= &header=NAME:VALUE &listener=)", s.explain},
 		{"GET", "/api/guards", "guards, what they have decided so far, and the numbers they are at", s.listGuards},
 		{"GET", "/api/decisions", "what guards decided of late, newest first (?request_id= &guard= &route= &key= &refused=true &max=)", s.listDecisions},
+		{"GET", "/api/caches", "caches: what they keep, and how often it was of use", s.listCaches},
+		{"POST", "/api/caches/{name}/purge", "take responses out of one (?url= or ?prefix= or ?tag= or ?all=true)", s.purgeCache},
 		{"POST", "/api/drain", "stop: accept no more, finish what runs, end", s.drain},
 		{"POST", "/api/upgrade", "hand over to a new process of the binary on disk", s.upgrade},
 		{"GET", profiles, "profiles of Go's runtime", nil},

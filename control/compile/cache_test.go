@@ -5,17 +5,19 @@ import (
 
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/filters/cache"
+	"github.com/yumen-io/yumen/gateway"
 )
 
 // What a document leaves out is what the filter would take by itself, and what it says arrives.
 func TestCacheSettings(t *testing.T) {
+	guard := gateway.NewGuard("cache", "c", gateway.Enforce, nil)
 	f := func(settings, want string) {
 		t.Helper()
 		doc, problems := config.Parse("t.yaml", []byte("listeners: [':80']\nroutes: [{path: /, filters: [{cache: "+settings+"}], respond: 200}]"), nil)
 		if doc == nil {
 			t.Fatal(problems)
 		}
-		filter, wrong := cache.Compile(*cacheSpec(doc.Routes[0].Filters[0].Filter.Body.(*config.CacheFilter)), "c", nil)
+		filter, wrong := cache.Compile(*cacheSpec(doc.Routes[0].Filters[0].Filter.Body.(*config.CacheFilter)), guard, nil)
 		if filter == nil {
 			t.Fatal(wrong)
 		}
@@ -23,7 +25,7 @@ func TestCacheSettings(t *testing.T) {
 			t.Errorf("%s: %s, want %s", settings, got, want)
 		}
 	}
-	byItself, _ := cache.Compile(cache.Spec{}, "c", nil)
+	byItself, _ := cache.Compile(cache.Spec{}, guard, nil)
 	f("on", byItself.String())
 	f("{max_size: 2MiB, collapse: off, heuristic: 10%}",
 		"keep responses, 2MiB in all, up to 256KiB each; 10% of the time since their modification; nobody waits for another's answer")

@@ -39,7 +39,7 @@ func (f *Filter) received(x *gateway.Exchange, v *visit, h *message.Head) {
 		return
 	}
 	v.said.Detail = string(why)
-	v.home.counts.refused.Add(1)
+	v.home.counts.refuse(why)
 	if e != nil && h.Status < 500 { // what was kept is no answer any more
 		f.store.dropEntry(e)
 	}
@@ -211,7 +211,7 @@ func (v *visit) Data(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool) error {
 func (v *visit) grow(n int) bool {
 	need := int64(len(v.text) + n)
 	if need > v.f.spec.EntryBytes {
-		v.giveUp()
+		v.giveUp(policy.RefusedTooLarge)
 		return false
 	}
 	if need <= v.reserved {
@@ -219,7 +219,7 @@ func (v *visit) grow(n int) bool {
 	}
 	more := max(need, min(2*v.reserved, v.f.spec.EntryBytes)) - v.reserved
 	if !v.f.store.reserve(more, v.f.spec.Bytes) {
-		v.giveUp()
+		v.giveUp(refusedBusy)
 		return false
 	}
 	v.reserved += more
@@ -230,10 +230,10 @@ func (v *visit) grow(n int) bool {
 }
 
 // giveUp ends the keeping of an answer that turned out too large, or came when too many do.
-func (v *visit) giveUp() {
+func (v *visit) giveUp(why policy.Refusal) {
 	v.unreserve()
 	v.text, v.pending, v.mode = nil, nil, full
-	v.home.counts.refused.Add(1)
+	v.home.counts.refuse(why)
 	v.f.store.setBypass(v.hash, v.now)
 	v.f.land(v, lost)
 }

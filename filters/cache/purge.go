@@ -1,6 +1,94 @@
 package cache
 
-import "strings"
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/yumen-io/yumen/engine/message"
+)
+
+// Purge says what to take out. Exactly one of the four is set.
+type Purge struct {
+	URL    string // one URL, with all its variants
+	Prefix string // all URLs that begin so
+	Tag    string // all that their upstream gave the tag
+	All    bool
+}
+
+// Mistakes in a Purge.
+var (
+	ErrPurgeOne = errors.New("a purge names one of url, prefix, tag and all")
+	ErrPurgeURL = errors.New("a URL to purge is absolute, as clients ask for it: https://shop.example/items/7?page=2")
+)
+
+// Check returns what is wrong with p: ErrPurgeOne, ErrPurgeURL, nil.
+func (p *Purge) Check() error {
+	said := 0
+	for _, is := range []bool{p.URL != "", p.Prefix != "", p.Tag != "", p.All} {
+		if is {
+			said++
+		}
+	}
+	if said != 1 {
+		return ErrPurgeOne
+	}
+	for _, text := range []string{p.URL, p.Prefix} {
+		u, err := url.Parse(text)
+		if text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return ErrPurgeURL
+		}
+	}
+	return nil
+}
+
+// Purge takes out what p means, and returns how many responses that were. p has been checked. From any goroutine.
+func (s *Store) Purge(p Purge) int {
+	n := 0
+	switch {
+	case p.URL != "":
+		n = s.PurgeURL(p.URL)
+	case p.Prefix != "":
+		n = s.PurgePrefix(p.Prefix)
+	case p.Tag != "":
+		n = s.PurgeTag(p.Tag)
+	case p.All:
+		n = s.PurgeAll()
+	}
+	s.counts.purged.Add(uint64(n))
+	return n
+}
+
+// normal brings a URL that a person wrote to the form of keys: scheme and host in lower case, a path, the query as the filter reads
+// it. A fragment is none of it.
+func (s *Store) normal(text string, whole bool) []byte {
+	text, _, _ = strings.Cut(text, "#")
+	b := []byte(text)
+	end := strings.Index(text, "://")
+	if end < 0 { // no key looks like that
+		return b
+	}
+	end += len("://")
+	if i := strings.IndexAny(text[end:], "/?"); i >= 0 {
+		end += i
+	} else {
+		end = len(text)
+	}
+	for i := range end {
+		b[i] = message.Lower(b[i])
+	}
+	if !whole {
+		return b
+	}
+	if end == len(text) || text[end] == '?' {
+		b = append(append(b[:end:end], '/'), text[end:]...)
+	}
+	q := s.query.Load()
+	if i := strings.IndexByte(string(b), '?'); i >= 0 && q != nil {
+		b = q.appendTo(b[:i:i], b[i+1:])
+	}
+	return b
+}
 
 // Invalidate takes out everything under a URL as the store writes it (scheme://host/path?query), and has fills that are under way
 // for it come to nothing. It returns how many responses that were.
@@ -25,12 +113,13 @@ func (s *Store) dropAll(sh *shard, r *resource) int {
 	return len(all)
 }
 
-// PurgeURL is Invalidate for people.
-func (s *Store) PurgeURL(url string) int { return s.Invalidate([]byte(url)) }
+// PurgeURL is Invalidate for people: the URL is brought to the form of keys.
+func (s *Store) PurgeURL(url string) int { return s.Invalidate(s.normal(url, true)) }
 
 // PurgePrefix takes out everything whose URL begins so. It looks at each response that is kept, a shard at a time.
 func (s *Store) PurgePrefix(prefix string) int {
-	return s.purge(func(e *entry) bool { return strings.HasPrefix(e.of.url, prefix) })
+	begin := string(s.normal(prefix, false))
+	return s.purge(func(e *entry) bool { return strings.HasPrefix(e.of.url, begin) })
 }
 
 // PurgeTag takes out everything that its upstream gave the tag, by Surrogate-Key or Cache-Tag. It looks at each response that

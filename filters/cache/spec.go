@@ -83,14 +83,18 @@ func Reasons() []string { return []string{ReasonHit, ReasonStale, ReasonOnlyIfCa
 // Filter is a compiled Spec. It is frozen, and shared by all loops; what it keeps is in its Store, which outlives it.
 type Filter struct {
 	spec  Spec
+	guard *gateway.Guard
 	store *Store
 	loops gateway.PerLoop[scratch]
 	later resumes
 }
 
-// Compile makes a filter of s, or says everything that is wrong. The store is the one that is in force under the name, or a new
-// one; without a memory it is the filter's own.
-func Compile(s Spec, name string, memory *gateway.Recollection) (*Filter, []Problem) {
+// StoreKey is what the memory calls the stores of caches: the key of one is this, and the filter's name.
+const StoreKey = "cache/"
+
+// Compile makes a filter of s, or says everything that is wrong. The store is the one that is in force under the guard's name, or a
+// new one; without a memory it is the filter's own.
+func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filter, []Problem) {
 	var problems []Problem
 	fail := func(field, cause, fix string) { problems = append(problems, Problem{field, cause, fix}) }
 	if s.Bytes == 0 {
@@ -121,7 +125,8 @@ func Compile(s Spec, name string, memory *gateway.Recollection) (*Filter, []Prob
 	if problems != nil {
 		return nil, problems
 	}
-	f := &Filter{spec: s, store: gateway.Recall(memory, "cache/"+name, NewStore)}
+	f := &Filter{spec: s, guard: guard, store: gateway.Recall(memory, StoreKey+guard.Name, NewStore)}
+	guard.Tell = f.store.tell
 	for how := range landings {
 		f.later[how] = func(x *gateway.Exchange) gateway.Verdict { return f.resume(x, how) }
 	}

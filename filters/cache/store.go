@@ -42,6 +42,8 @@ type Store struct {
 	bypass [bypassed]atomic.Uint64 // half a hash and a time in seconds each
 	shards [shards]shard
 	counts counters
+	query  atomic.Pointer[Query] // of the filter that used the store last; nil: none did
+	clock  func() mono.Time      // for errands, which nobody tells the time
 }
 
 // shard is a part of the store.
@@ -74,7 +76,7 @@ type resource struct {
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	s := &Store{seed: maphash.MakeSeed()}
+	s := &Store{seed: maphash.MakeSeed(), clock: mono.Now}
 	for i := range s.shards {
 		s.shards[i].table.Store(&table{make([]atomic.Pointer[link], 16)})
 		s.shards[i].flights = map[string]*flight{}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	policy "github.com/yumen-io/yumen/policy/cache"
 )
@@ -33,6 +34,8 @@ func response(url, vary, selector, body string) *entry {
 }
 
 const plenty = 1 << 40
+
+func guard(name string) *gateway.Guard { return gateway.NewGuard("cache", name, gateway.Enforce, nil) }
 
 func (s *Store) keep(url string, e *entry, limit int64) bool {
 	hash := s.hash([]byte(url))
@@ -212,6 +215,25 @@ func TestPurgesOvertakeFills(t *testing.T) {
 	f(func() { s.PurgeAll() })
 }
 
+func TestURLsToPurge(t *testing.T) {
+	s := NewStore()
+	f := func(text string, whole bool, want string) {
+		t.Helper()
+		if got := string(s.normal(text, whole)); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	f("HTTPS://Shop.Example:8443/A?B=C#d", true, "https://shop.example:8443/A?B=C")
+	f("http://Shop.Example", true, "http://shop.example/")
+	f("http://Shop.Example?b", true, "http://shop.example/?b")
+	f("http://Shop.Exa", false, "http://shop.exa")
+	f("http://a/?b&a", true, "http://a/?b&a")
+	s.query.Store(&Query{Ignore: []string{"utm_*"}, Sort: true})
+	f("http://a/x?b&utm_source=1&a", true, "http://a/x?a&b")
+	f("http://a/x?utm_source=1", true, "http://a/x")
+	f("http://a/x?b&a", false, "http://a/x?b&a")
+}
+
 func TestTags(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
@@ -283,7 +305,7 @@ func TestQueriesInKeys(t *testing.T) {
 func TestSettings(t *testing.T) {
 	f := func(s Spec, want string) {
 		t.Helper()
-		_, problems := Compile(s, "x", nil)
+		_, problems := Compile(s, guard("x"), nil)
 		var got []string
 		for _, p := range problems {
 			got = append(got, p.Field)
@@ -299,7 +321,7 @@ func TestSettings(t *testing.T) {
 	f(Spec{Bytes: 100}, "max_bytes")
 	f(Spec{Bytes: 1 << 20, EntryBytes: 1 << 20}, "max_entry_bytes")
 	f(Spec{Rules: policy.Rules{Heuristic: 2}, Query: Query{Ignore: []string{"a=b", "*", "a*b"}}}, "heuristic query.ignore[0] query.ignore[2]")
-	filter, _ := Compile(Spec{Rules: policy.Rules{NegativeLifetime: time.Second}}, "x", nil)
+	filter, _ := Compile(Spec{Rules: policy.Rules{NegativeLifetime: time.Second}}, guard("x"), nil)
 	want := "keep responses, 64MiB in all, up to 1MiB each; 1s for 404 and its like; up to 1000 wait for another's answer, 5s at most"
 	if got := filter.String(); got != want {
 		t.Errorf("%s, want %s", got, want)

@@ -83,6 +83,7 @@ func (f *Filter) take(x *gateway.Exchange) *visit {
 	s := f.loops.On(x)
 	if s.counts == nil {
 		s.counts = f.store.counts.on(x.LoopIndex())
+		f.store.query.Store(&f.spec.Query)
 	}
 	v := s.visits
 	if v == nil {
