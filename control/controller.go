@@ -86,6 +86,8 @@ type Controller struct {
 	life   context.Context
 	giveUp context.CancelFunc
 
+	signals chan os.Signal // for Run; nil until they are caught
+
 	// Set by Start, frozen then.
 	plane         *plane
 	history       *revision.History

@@ -12,6 +12,15 @@ import (
 // ErrCut is returned by Run when a second signal ended the gateway in the middle of its drain.
 var ErrCut = errors.New("the gateway was told twice to stop: connections were cut")
 
+// CatchSignals keeps signals for Run. It is called before Start, so that whoever sees a gateway that is ready and tells it to stop
+// does not end the process before it can drain.
+func (c *Controller) CatchSignals() {
+	if c.signals == nil {
+		c.signals = make(chan os.Signal, 8)
+		signal.Notify(c.signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGINT)
+	}
+}
+
 // Run lets signals, and the end of ctx, steer a gateway that Start started, and returns when it has stopped:
 //
 //	SIGHUP          load the file again
@@ -21,10 +30,10 @@ var ErrCut = errors.New("the gateway was told twice to stop: connections were cu
 //
 // The error is nil for a gateway that drained or was upgraded, ErrCut otherwise.
 func (c *Controller) Run(ctx context.Context) error {
+	c.CatchSignals()
 	var orders sync.WaitGroup // given to the controller; each ends with it at the latest
 	defer orders.Wait()
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGINT)
+	signals := c.signals
 	defer signal.Stop(signals)
 	var cut error
 	told := false

@@ -65,12 +65,13 @@ type Outcome struct {
 	Took       time.Duration  // the whole exchange
 	Attempts   int
 	ClientGone bool
+	GRPC       int // the status that a call of gRPC ended with, as the upstream said; below zero: none
 }
 
 // Outcome tells how the exchange ended. It is for Done.
 func (x *Exchange) Outcome() Outcome {
 	o := Outcome{Status: x.status, Reason: x.reason, Attempts: x.attempts, Took: x.w.now().Sub(x.began), FirstByte: -1,
-		ClientGone: x.reason == clientGone.Reason}
+		ClientGone: x.reason == clientGone.Reason, GRPC: x.callStatus}
 	a := x.attempt
 	if a.headAt > 0 && x.attempts > 0 {
 		o.FirstByte = a.headAt.Sub(a.began)

@@ -198,7 +198,11 @@ func AppendCallMessage(b []byte, text string) []byte {
 // judgeCall reads the end of a call, in trailers or in a head that is all there is: a server that calls itself unavailable is
 // taken at its word.
 func (a *Attempt) judgeCall(f *message.Fields) {
-	if a.x.grpc && f != nil && a.verdict == health.OK && grpcStatusOf(f) == grpcUnavailable {
+	if !a.x.grpc || f == nil {
+		return
+	}
+	a.x.callStatus = int(grpcStatusOf(f))
+	if a.verdict == health.OK && a.x.callStatus == int(grpcUnavailable) {
 		a.verdict = health.OfStatus(503)
 	}
 }

@@ -119,7 +119,7 @@ func (w *Worker) newExchange() *Exchange {
 		w.free = w.free[:n-1]
 		return x
 	}
-	x := &Exchange{w: w}
+	x := &Exchange{w: w, callStatus: -1}
 	x.timer.Init(x)
 	x.attempt = newAttempt(x)
 	x.second.init(x)

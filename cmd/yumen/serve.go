@@ -71,6 +71,7 @@ func (p *program) serve(ctx context.Context, f processFlags, from source) error 
 	if err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
+	controller.CatchSignals()
 	result, err := controller.Start(ctx)
 	if err != nil {
 		return errors.Join(p.startFailed(result, err), controller.Stop())
