@@ -216,3 +216,7 @@ func (x *Exchange) sendHeadAlone(h *message.Head) error {
 	x.whole = err == nil
 	return err
 }
+
+// WantBody is for filters that need the request's body before the request goes on: a client may wait with it until it is asked for
+// (Expect, RFC 9110 10.1.1), which is else the upstream's to do.
+func (x *Exchange) WantBody() { x.invite() }
