@@ -29,6 +29,7 @@ func (c *Controller) sources() metrics.Sources {
 			}
 		},
 		Guards:       c.guardNumbers,
+		Splits:       c.splitCounts,
 		Loop:         c.plane.counts,
 		AccessLog:    c.logs.get,
 		Handshakes:   c.plane.countHandshakes,

@@ -67,11 +67,16 @@ func (r *remote) get(ctx context.Context, path string, query url.Values, into an
 // do sends a request without a body and returns the body of an answer that is a success. Any other answer is an error. The path is
 // as it stands in a URL, with names in it escaped.
 func (r *remote) do(ctx context.Context, method, path string, query url.Values, accept string) ([]byte, error) {
+	return r.send(ctx, method, path, query, nil, accept)
+}
+
+// send is do with a body.
+func (r *remote) send(ctx context.Context, method, path string, query url.Values, content io.Reader, accept string) ([]byte, error) {
 	where := url.URL{Scheme: "http", Host: r.address, Path: path, RawQuery: query.Encode()}
 	if plain, err := url.PathUnescape(path); err == nil {
 		where.Path, where.RawPath = plain, path
 	}
-	req, err := http.NewRequestWithContext(ctx, method, where.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, where.String(), content)
 	if err != nil {
 		return nil, usageError{trouble{fmt.Errorf("%q is not the address of an admin API: %w", r.address, err), "write it as 127.0.0.1:9901"}}
 	}

@@ -30,6 +30,8 @@ const (
 
 	famGuardDecisions
 	famGuardNumbers
+	famSplitRequests
+	famSplitWeights
 
 	famConnsAccepted
 	famConnsOpen
@@ -101,6 +103,10 @@ var families = [familyCount]family{
 		"What guards made of requests: passed, delayed, refused or degraded; in mode shadow, what they would have."},
 	famGuardNumbers: {"yumen_guard_number", gaugeKind, []string{"guard", "kind", "number"},
 		"The numbers that a guard is at now; the guide's page of its kind says what they mean."},
+	famSplitRequests: {"yumen_split_requests_total", counterKind, []string{"split", "variant", "status"},
+		"Requests that ended, by the variant they were given and class of status; status none: the client left before a response began."},
+	famSplitWeights: {"yumen_split_weight", gaugeKind, []string{"split", "variant"},
+		"The share of the keys that a variant gets now, from 0 to 1."},
 
 	famConnsAccepted: {"yumen_client_connections_accepted_total", counterKind, nil,
 		"Client connections accepted. Accepted is open plus closed, at every scrape."},

@@ -198,6 +198,13 @@ type Guard struct {
 	Numbers          func(yield func(number string, value float64)) // nil: none
 }
 
+// Split is what a scrape shows of one split of requests among variants.
+type Split struct {
+	Name    string
+	Each    func(yield func(variant, status string, n uint64))
+	Weights func(yield func(variant string, share float64))
+}
+
 // Sources are asked on every scrape, on the scraper's goroutine. A nil source shows nothing.
 type Sources struct {
 	// Endpoints yields every endpoint of every live cluster, each once. It may take its owner's lock, not a loop's.
@@ -210,6 +217,8 @@ type Sources struct {
 	Handshakes func() (client, upstream Handshakes)
 	// Guards yields every guard of the configuration in force.
 	Guards func(yield func(Guard) bool)
+	// Splits yields every split of the configuration in force.
+	Splits func(yield func(Split) bool)
 	// Certificates returns every certificate in use, each once.
 	Certificates func() []Certificate
 }

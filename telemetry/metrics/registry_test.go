@@ -544,6 +544,10 @@ func TestReferencePage(t *testing.T) {
 				Outcomes: func(yield func(string, uint64)) { yield("refused", 1) },
 				Numbers:  func(yield func(string, float64)) { yield("keys", 1) }})
 		},
+		Splits: func(yield func(Split) bool) {
+			yield(Split{Name: "shop", Each: func(yield func(string, string, uint64)) { yield("canary", "2xx", 1) },
+				Weights: func(yield func(string, float64)) { yield("canary", 1) }})
+		},
 	})
 	w := httptest.NewRecorder()
 	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))

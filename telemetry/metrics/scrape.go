@@ -248,6 +248,9 @@ func (s *scrape) control() {
 	if sources.Guards != nil {
 		s.guards(sources.Guards)
 	}
+	if sources.Splits != nil {
+		s.splits(sources.Splits)
+	}
 	if sources.Certificates != nil {
 		s.certificates(sources.Certificates())
 	}
@@ -271,6 +274,23 @@ func (s *scrape) guards(source func(yield func(Guard) bool)) {
 		if g.Numbers != nil {
 			g.Numbers(func(number string, value float64) { s.emit(famGuardNumbers, value, k.name, k.kind, number) })
 		}
+	}
+}
+
+// splitsMax bounds the splits with numbers of their own: filters without a name are one for each route, and have up to sixteen
+// variants.
+const splitsMax = 100
+
+func (s *scrape) splits(source func(yield func(Split) bool)) {
+	listed := make(map[string]bool)
+	for p := range source {
+		name := validLabel(p.Name)
+		if listed[name] || len(listed) >= splitsMax {
+			continue
+		}
+		listed[name] = true
+		p.Each(func(variant, status string, n uint64) { s.emit(famSplitRequests, float64(n), name, variant, status) })
+		p.Weights(func(variant string, share float64) { s.emit(famSplitWeights, share, name, variant) })
 	}
 }
 
