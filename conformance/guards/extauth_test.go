@@ -14,7 +14,14 @@ import (
 	"sync/atomic"
 	"testing"
 
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	kind "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/yumen-io/yumen/conformance/gateway"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 )
 
 // authService answers by the path it is asked about, and notes what it was told.
@@ -275,4 +282,93 @@ func TestAServiceDecidesAboutRequests(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// authCalls is a service of Envoy's protocol, with Envoy's types.
+type authCalls struct {
+	auth.UnimplementedAuthorizationServer
+	asked atomic.Pointer[auth.CheckRequest]
+}
+
+func (s *authCalls) Check(ctx context.Context, r *auth.CheckRequest) (*auth.CheckResponse, error) {
+	s.asked.Store(r)
+	say := func(list ...string) (out []*core.HeaderValueOption) {
+		for _, f := range list {
+			name, text, _ := strings.Cut(f, ": ")
+			out = append(out, &core.HeaderValueOption{Header: &core.HeaderValue{Key: name, Value: text}})
+		}
+		return out
+	}
+	path := r.GetAttributes().GetRequest().GetHttp().GetPath()
+	switch path[strings.LastIndex(path, "/")+1:] {
+	case "yes":
+		return &auth.CheckResponse{Status: &status.Status{}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: &auth.OkHttpResponse{
+			Headers: say("X-User: alice"), HeadersToRemove: []string{"x-secret"}, ResponseHeadersToAdd: say("Set-Cookie: session=2"),
+		}}}, nil
+	case "anonymous":
+		return &auth.CheckResponse{Status: &status.Status{}}, nil
+	case "no":
+		return &auth.CheckResponse{Status: &status.Status{Code: int32(codes.PermissionDenied)}, HttpResponse: &auth.CheckResponse_DeniedResponse{DeniedResponse: &auth.DeniedHttpResponse{
+			Status: &kind.HttpStatus{Code: 401}, Headers: say("WWW-Authenticate: Basic"), Body: "who are you",
+		}}}, nil
+	case "smuggle":
+		return &auth.CheckResponse{Status: &status.Status{}, HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: &auth.OkHttpResponse{Headers: say("Content-Length: 3")}}}, nil
+	case "hang":
+		<-ctx.Done()
+	case "unavailable":
+		return nil, grpcstatus.Error(codes.Unavailable, "restarting")
+	}
+	return nil, grpcstatus.Error(codes.Internal, "broken")
+}
+
+func TestAServiceDecidesByCall(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, server := &authCalls{}, grpc.NewServer()
+	auth.RegisterAuthorizationServer(server, service)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		<-done
+	})
+	addr := gateway.FreeAddr(t)
+	p := gateway.Start(t, fmt.Sprintf(`listen: %q
+clusters:
+  app: {endpoints: [%q]}
+  auth: {endpoints: [%q], protocol: h2c}
+routes:
+  - path: /app/*
+    cluster: app
+    filters: [ext_auth: {cluster: auth, protocol: grpc, to_upstream: x-user, timeout: 300ms, claims: {sub: x-user}}]
+`, addr, heldFields(t), l.Addr()), gateway.Options{})
+	c := plainClient(t)
+	f := func(request, fields, want string) {
+		t.Helper()
+		if got := firstLine(t, ask(t, c, addr, request, fields, nil)); got != want {
+			t.Errorf("%s:\n%s\n%s, want", request, got, want)
+		}
+	}
+	const unreachable = "503 X-Yumen-Reason: auth_unreachable Retry-After: 1 The service that decides about requests cannot be asked."
+	const undecided = "503 X-Yumen-Reason: auth_bad_answer Retry-After: 1 The service that decides about requests has not decided."
+	f("GET /app/yes", "X-User: root; X-Secret: s", "200 Set-Cookie: session=2 upstream X-User=alice")
+	f("GET /app/anonymous", "X-User: root; X_User: root; X-Secret: s", "200 upstream X-Secret=s")
+	f("GET /app/no", "", "401 X-Yumen-Reason: auth_denied WWW-Authenticate: Basic who are you")
+	f("GET /app/smuggle", "", undecided)
+	f("GET /app/broken", "", undecided)
+	f("GET /app/unavailable", "", unreachable)
+	f("GET /app/hang", "", unreachable)
+	f("PUT /app/anonymous?a=b/anonymous", "Authorization: t; X-Other: x", "200 upstream")
+	a := service.asked.Load().GetAttributes()
+	h := a.GetRequest().GetHttp()
+	got := fmt.Sprint(a.GetSource().GetAddress().GetSocketAddress().GetAddress(), h.GetMethod(), h.GetPath(), h.GetHost(), h.GetScheme(), h.GetProtocol(), h.GetHeaders()["authorization"], h.GetHeaders()["x-other"])
+	if want := fmt.Sprint("127.0.0.1", "PUT", "/app/anonymous?a=b/anonymous", addr, "http", "HTTP/1.1", "t", ""); got != want {
+		t.Errorf("\n%s\n%s, want", got, want)
+	}
+	status, text, err := p.AdminGet("/api/decisions?kind=ext_auth")
+	if err != nil || status != 200 || !strings.Contains(string(text), "auth_denied") {
+		t.Errorf("%d, %v: %.400s", status, err, text)
+	}
 }

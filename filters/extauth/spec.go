@@ -218,9 +218,10 @@ func takes(s *Spec) []string {
 func fingerprint(s *Spec) string {
 	t := *s
 	t.Timeout, t.Open, t.Cluster.Index = 0, false, 0
+	t.Cache = nil
 	text := fmt.Sprintf("%+v", t)
-	if t.Cache != nil {
-		text += fmt.Sprintf("%+v", *t.Cache)
+	if s.Cache != nil {
+		text += fmt.Sprintf("%+v", *s.Cache)
 	}
 	sum := sha256.Sum256([]byte(text))
 	return fmt.Sprintf("%x", sum[:8])
