@@ -20,6 +20,7 @@ import (
 	"github.com/yumen-io/yumen/filters/fallback"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
+	"github.com/yumen-io/yumen/filters/hmacauth"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
@@ -40,6 +41,7 @@ type Spec struct {
 	Rewrite    *rewrite.Spec
 	GRPCWeb    *GRPCWeb
 	Transcode  *transcode.Spec
+	HMACAuth   *hmacauth.Spec
 	IP         *ip.Spec
 	MTLS       *mtls.Spec
 	Breaker    *breaker.Spec
@@ -111,6 +113,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileBreaker(s.Breaker, c)
 	case s.IP != nil:
 		return compileIP(s.IP, c)
+	case s.HMACAuth != nil:
+		return compileHMACAuth(s.HMACAuth, c)
 	case s.MTLS != nil:
 		return compileMTLS(s.MTLS, c)
 	case s.Admission != nil:

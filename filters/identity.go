@@ -4,6 +4,7 @@ import (
 	"github.com/yumen-io/yumen/filters/apikey"
 	"github.com/yumen-io/yumen/filters/basicauth"
 	"github.com/yumen-io/yumen/filters/cors"
+	"github.com/yumen-io/yumen/filters/hmacauth"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/mtls"
@@ -45,6 +46,15 @@ func compileMTLS(s *mtls.Spec, c Context) (*Filter, []Problem) {
 	f, problems := mtls.Compile(*s, guard)
 	if f == nil {
 		return nil, each(problems, func(p mtls.Problem) Problem { return Problem(p) })
+	}
+	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
+}
+
+func compileHMACAuth(s *hmacauth.Spec, c Context) (*Filter, []Problem) {
+	guard := gateway.NewGuard("hmac_auth", c.Name, c.Mode, c.Memory)
+	f, problems := hmacauth.Compile(*s, guard, c.Memory)
+	if f == nil {
+		return nil, each(problems, func(p hmacauth.Problem) Problem { return Problem(p) })
 	}
 	return &Filter{Hooks: f.Hooks(), Guard: guard, Text: f.String()}, nil
 }

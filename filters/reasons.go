@@ -12,6 +12,7 @@ import (
 	"github.com/yumen-io/yumen/filters/decompress"
 	"github.com/yumen-io/yumen/filters/extauth"
 	"github.com/yumen-io/yumen/filters/fallback"
+	"github.com/yumen-io/yumen/filters/hmacauth"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
 	"github.com/yumen-io/yumen/filters/limit"
@@ -28,6 +29,7 @@ func Reasons() []string {
 		cors.Reasons(),
 		cache.Reasons(),
 		breaker.Reasons(),
+		hmacauth.Reasons(),
 		ip.Reasons(),
 		mtls.Reasons(),
 		jwt.Reasons(),

@@ -126,3 +126,25 @@ func TestCertificatesOfClients(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestSecretsOfSigners(t *testing.T) {
+	t.Setenv("ACME_SECRET", "0123456789abcdef")
+	t.Setenv("SHORT_SECRET", "topsecret")
+	for _, c := range []struct {
+		document string
+		files    map[string]string
+		want     string
+	}{
+		{"hmac_auth: {keys: {acme: {secret_env: ACME_SECRET}}}", nil, "signed requests, of 1 keys in the document: @method @authority @path @query, at most 5m0s old"},
+		{"hmac_auth: {file: $DIR/a, replays: off}", map[string]string{"a": "acme 0123456789abcdef"}, ", also twice"},
+		{"hmac_auth: {keys: {acme: {secret_env: NO_SUCH_SECRET}}}", nil, `the environment variable NO_SUCH_SECRET with the secret of "acme" is not set`},
+		{"hmac_auth: {keys: {acme: {secret_env: SHORT_SECRET}}}", nil, `the secret of "acme" has 9 bytes`},
+		{"hmac_auth: {file: $DIR/a}", map[string]string{"a": "acme topsecret"}, `/a: line 1: the secret of "acme" has 9 bytes`},
+		{`hmac_auth: {keys: {acme: {secret_env: ACME_SECRET}}, components: "@target-uri"}`, nil, `filters.tested.hmac_auth.components[0]: "@target-uri" is no component`},
+	} {
+		got := filterText(t, c.document, c.files)
+		if !strings.Contains(got, c.want) || strings.Contains(got, "topsecret") {
+			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+}

@@ -44,6 +44,7 @@ func (c *compiler) compileRoute(i int, p *RoutePlan) {
 	c.checkBraces(i)
 	c.checkPreflights(i)
 	c.checkClientCertificates(i)
+	c.checkCache(i)
 	c.checkMirrors(i)
 	c.compileFilters(i, p)
 	switch {
@@ -321,6 +322,9 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.APIKeyFilter:
 		spec, err := c.apiKeySpec(body)
 		return filters.Spec{APIKey: spec}, err
+	case *config.HMACAuthFilter:
+		spec, err := c.hmacAuthSpec(body)
+		return filters.Spec{HMACAuth: spec}, err
 	case *config.MTLSFilter:
 		return filters.Spec{MTLS: mtlsSpec(body)}, nil
 	case *config.BasicAuthFilter:

@@ -33,6 +33,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(ipFilterObject, "Let clients in by their addresses."),
 		catalogued(apiKeyFilterObject, "Know clients by API keys."),
 		catalogued(mtlsFilterObject, "Know clients by their certificates."),
+		catalogued(hmacAuthFilterObject, "Know clients by signatures over their requests."),
 		catalogued(basicAuthFilterObject, "Know clients by name and password."),
 		catalogued(jwtFilterObject, "Let clients in by signed tokens (JWT)."),
 		catalogued(extAuthFilterObject, "Ask a service whether a request may pass."),
