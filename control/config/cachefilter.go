@@ -21,7 +21,10 @@ type CacheFilter struct {
 	Key                               []GuardKey
 	Query                             CacheQuery
 	Collapse                          *CacheCollapse // nil: off
+	Guard                             GuardMode
 }
+
+func (v *CacheFilter) guardMode() GuardMode { return v.Guard }
 
 // CacheQuery is how a query becomes part of a key.
 type CacheQuery struct {
@@ -61,7 +64,7 @@ var cacheFilterObject = sync.OnceValue(func() *object[CacheFilter] {
 			def("stale_if_error", lifetime(), func(v *T) *time.Duration { return &v.StaleIfError }, 0,
 				`For how long a stale response stands in when the upstream fails or answers 500, 502, 503 or 504, of responses that do not say it themselves. Those with must-revalidate, proxy-revalidate or s-maxage never do.`),
 			def("stale_while_revalidate", lifetime(), func(v *T) *time.Duration { return &v.StaleWhileUpdated }, 0,
-				`For how long a stale response is still used while one client's request asks for it anew, of responses that do not say it themselves.`),
+				`For how long a stale response is still used while it is asked for anew, of responses that do not say it themselves.`),
 			def("store_set_cookie", boolean(), func(v *T) *bool { return &v.StoreSetCookie }, false,
 				`Keep responses with Set-Cookie. Off: the cookie of the first client would be given to all.`),
 			def("client_directives", boolean(), func(v *T) *bool { return &v.ObeysClients }, true,
@@ -76,6 +79,8 @@ var cacheFilterObject = sync.OnceValue(func() *object[CacheFilter] {
 				`Whether, of identical requests that find nothing, one asks and the others wait for its answer.`),
 			def("status_header", boolean(), func(v *T) *bool { return &v.Say }, true,
 				`Tell clients by Cache-Status (RFC 9211) what the cache did.`),
+			def("mode", guardMode(), func(v *T) *GuardMode { return &v.Guard }, GuardEnforce,
+				`enforce, shadow (it keeps responses, and counts and records what it would have answered; every request goes to the upstream as it came) or off (what it has stays, and grows old).`),
 		},
 		short: onOnly[T](),
 		check: func(d *decoder, n *yaml.Node, v *T, g given[T]) {

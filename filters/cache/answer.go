@@ -13,12 +13,9 @@ func (f *Filter) hit(x *gateway.Exchange, v *visit, age duration) gateway.Verdic
 	v.state = serving
 	v.said.Hit = true
 	v.said.TTL, v.said.HasTTL = v.entry.fresh.Lifetime-age, true
-	c := v.home.counts
-	c.hits.Add(1)
 	reason := ReasonHit
 	if v.said.TTL <= 0 {
-		reason = ReasonStale
-		c.stale.Add(1)
+		reason, v.stale = ReasonStale, true
 	}
 	if v.said.Detail == "" {
 		v.said.Forward = ""
@@ -66,6 +63,9 @@ func (v *visit) write(x *gateway.Exchange, h *message.Head) {
 	e.writeTo(h, h.Status == 304)
 	b := policy.AppendAge(v.home.bytes[:0], e.ageAt(x.Now()))
 	h.Add(ageField, b)
+	if v.stale {
+		h.Add(degradedField, degradedStale)
+	}
 	switch h.Status {
 	case 206:
 		b = append(b[:0], "bytes "...)

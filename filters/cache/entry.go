@@ -26,6 +26,8 @@ type entry struct {
 
 	// Published: how often it was used since the queue looked last, up to usedMax.
 	used atomic.Uint32
+	// Since when it may be asked for anew without a client, after it could not be (mono.Time).
+	renewable atomic.Int64
 
 	// Of the shard, under its lock.
 	of         *resource

@@ -8,18 +8,25 @@ import (
 	policy "github.com/yumen-io/yumen/policy/cache"
 )
 
+// arrival is when the head of an answer came, and to which request it is one.
+type arrival struct {
+	now  mono.Time
+	wall policy.Unix
+	sent *message.Fields
+}
+
 // received decides what becomes of the upstream's answer.
 func (f *Filter) received(x *gateway.Exchange, v *visit, h *message.Head) {
-	e, now := v.entry, x.Now()
-	switch {
-	case v.asking && h.Status == 304:
-		f.confirmed(x, v, h)
-		return
-	case e != nil && policy.IsError(h.Status) && v.standsIn(e.ageAt(now)):
-		v.said.Status, v.said.Hit = h.Status, true
-		v.home.counts.stale.Add(1)
+	at := arrival{x.Now(), x.Wall().Unix(), &x.Request.Fields}
+	e := v.entry
+	if v.asking && h.Status == 304 {
+		f.confirm(v, h, at)
 		f.instead(x, v, h)
+		return
+	}
+	if e != nil && policy.IsError(h.Status) && v.standsIn(e.ageAt(at.now)) {
 		f.land(v, lost)
+		f.standIn(x, v, h)
 		return
 	}
 	if v.said.Forward == "request" || v.said.Forward == "stale" {
@@ -31,64 +38,94 @@ func (f *Filter) received(x *gateway.Exchange, v *visit, h *message.Head) {
 		}
 		return
 	}
-	why, fresh := f.judge(x, v, h)
+	if f.keep(v, h, at) {
+		x.AddStage(v)
+	}
+	if v.stripped && h.Status == 200 && policy.Evaluate(&v.asked, &h.Fields, at.wall, at.wall) == policy.NotModified {
+		f.notModified(x, v, h)
+	}
+}
+
+// standIn puts the stale entry in the place of an error.
+func (f *Filter) standIn(x *gateway.Exchange, v *visit, h *message.Head) {
+	if f.shadows() && v.use == policy.Revalidate { // it is counted as an answer already
+		return
+	}
+	f.degrade(x, v, v.entry.ageAt(x.Now()), ReasonStatus, h.Status)
+	if f.shadows() {
+		return
+	}
+	v.said.Status, v.said.Hit, v.stale = h.Status, true, true
+	f.instead(x, v, h)
+}
+
+// notModified answers the client's own condition, which was left out of what the upstream was asked, by the answer that came.
+// What there is of a body goes no further than the entry that it fills.
+func (f *Filter) notModified(x *gateway.Exchange, v *visit, h *message.Head) {
+	if v.mode == idle {
+		v.mode = full
+		x.AddStage(v)
+	}
+	v.silent, v.said.Status = true, h.Status
+	h.Status, h.Reason = 304, message.Span{}
+	for i := range h.All() {
+		l := &h.All()[i]
+		if aboutBody(l.ID, h.Bytes(l.Name)) || l.ID == message.Trailer {
+			l.Gone = true
+		}
+	}
+}
+
+// keep begins to keep an answer, for which the visit then has to see the body, or says why not.
+func (f *Filter) keep(v *visit, h *message.Head, at arrival) bool {
+	fresh := f.spec.Rules.Fresh(h, at.wall, at.now.Sub(v.began), v.identified)
+	why := f.spec.Rules.Storable(getMethod, &v.control, v.identified, h, &fresh)
 	if why == policy.Kept {
-		why = f.fill(x, v, h, fresh)
+		why = f.fill(v, h, fresh, at)
 	}
 	if why == policy.Kept {
-		return
+		return true
 	}
 	v.said.Detail = string(why)
 	v.home.counts.refuse(why)
-	if e != nil && h.Status < 500 { // what was kept is no answer any more
-		f.store.dropEntry(e)
+	// What was kept is no answer any more; but an error says nothing of it, nor a 304 to a condition of the client's own.
+	if v.entry != nil && h.Status < 500 && h.Status != 304 {
+		f.store.dropEntry(v.entry)
 	}
 	if h.Status < 500 && v.plain {
-		f.store.setBypass(v.hash, now)
+		f.store.setBypass(v.hash, at.now)
 	}
 	f.land(v, lost)
-}
-
-// judge says whether an answer may be kept, and how long it is fresh.
-func (f *Filter) judge(x *gateway.Exchange, v *visit, h *message.Head) (policy.Refusal, policy.Freshness) {
-	fresh := f.spec.Rules.Fresh(h, x.Wall().Unix(), x.Now().Sub(v.began), v.identified)
-	return f.spec.Rules.Storable(getMethod, &v.control, v.identified, h, &fresh), fresh
+	return false
 }
 
 var getMethod = []byte("GET")
 
-// confirmed goes on with what is kept: the upstream says that it is good.
-func (f *Filter) confirmed(x *gateway.Exchange, v *visit, h *message.Head) {
+// confirm makes the entry fresh again: the upstream says that it is good. The visit has the new one then.
+func (f *Filter) confirm(v *visit, h *message.Head, at arrival) {
 	old := v.entry
 	v.said.Status = 304
 	v.home.counts.confirmed.Add(1)
 	if !policy.Confirms(h, &old.fields) {
 		// The upstream speaks of another response than it was asked about. The next request asks plainly.
 		f.store.dropEntry(old)
-		f.instead(x, v, h)
 		f.land(v, lost)
 		return
 	}
-	e := &entry{status: old.status, vary: old.vary, selector: old.selector, body: old.body, tags: old.tags, came: x.Wall().Unix(), kept: x.Now()}
+	e := &entry{status: old.status, vary: old.vary, selector: old.selector, body: old.body, tags: old.tags, came: at.wall, kept: at.now}
 	policy.Merge(&e.fields, &old.fields, h)
 	merged := message.Head{Fields: e.fields, Status: old.status}
-	fresh := f.spec.Rules.Fresh(&merged, e.came, e.kept.Sub(v.began), v.identified)
+	e.fresh = f.spec.Rules.Fresh(&merged, e.came, e.kept.Sub(v.began), v.identified)
+	e.seal(len(v.url))
 	v.entry = e
-	if why := f.spec.Rules.Storable(getMethod, &v.control, v.identified, &merged, &fresh); why != policy.Kept {
+	if why := f.spec.Rules.Storable(getMethod, &v.control, v.identified, &merged, &e.fresh); why != policy.Kept {
 		v.said.Detail = string(why)
 		f.store.dropEntry(old)
 		f.land(v, lost)
-	} else {
-		e.fresh = fresh
-		e.seal(len(v.url))
-		v.said.Stored = f.store.put(v.hash, v.url, e, v.since, f.spec.Bytes)
-		f.land(v, arrived)
+		return
 	}
-	if e.raw == nil {
-		e.fresh = fresh
-		e.seal(len(v.url))
-	}
-	f.instead(x, v, h)
+	v.said.Stored = f.store.put(v.hash, v.url, e, v.since, f.spec.Bytes)
+	f.land(v, arrived)
 }
 
 // instead makes the answer one of the entry, in the place of what comes from the upstream.
@@ -103,20 +140,20 @@ func (f *Filter) instead(x *gateway.Exchange, v *visit, h *message.Head) {
 	x.AddStage(v)
 }
 
-// fill begins to keep an answer.
-func (f *Filter) fill(x *gateway.Exchange, v *visit, h *message.Head, fresh policy.Freshness) policy.Refusal {
+// fill gets everything ready for the body of an answer that may be kept.
+func (f *Filter) fill(v *visit, h *message.Head, fresh policy.Freshness, at arrival) policy.Refusal {
 	limit := f.spec.EntryBytes
 	if h.Length > limit {
 		return policy.RefusedTooLarge
 	}
-	e := &entry{status: h.Status, came: x.Wall().Unix(), kept: x.Now(), fresh: fresh}
+	e := &entry{status: h.Status, came: at.wall, kept: at.now, fresh: fresh}
 	b := policy.AppendVary(v.home.bytes[:0], &h.Fields)
 	e.vary = string(b)
 	// What Vary names must be now what it was when the request was looked up: a later request is looked up with what its client
 	// sent, and filters behind the cache may have changed it.
 	b = policy.AppendSelector(append(b[:0], v.prefix...), e.vary, &v.asked)
 	e.selector = string(b)
-	b = policy.AppendSelector(append(b[:0], v.prefix...), e.vary, &x.Request.Fields)
+	b = policy.AppendSelector(append(b[:0], v.prefix...), e.vary, at.sent)
 	v.home.bytes = b
 	switch {
 	case string(b) != e.selector:
@@ -152,8 +189,7 @@ func (f *Filter) fill(x *gateway.Exchange, v *visit, h *message.Head, fresh poli
 	v.text = make([]byte, 0, size)
 	v.mode = filling
 	v.said.Stored = true
-	v.now = x.Now()
-	x.AddStage(v)
+	v.now = at.now
 	return policy.Kept
 }
 
@@ -174,6 +210,7 @@ type stage struct {
 	length   int64 // what the head says; below zero if nothing
 	reserved int64
 	told     bool
+	silent   bool // nothing of what comes goes on
 	gone     bool
 	now      mono.Time
 }
@@ -202,7 +239,11 @@ func (v *visit) Data(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool) error {
 			v.text = append(v.text, front...)
 		}
 		n -= len(front)
-		out.Take(p, in, len(front))
+		if v.silent {
+			in.Skip(p, len(front))
+		} else {
+			out.Take(p, in, len(front))
+		}
 	}
 	return nil
 }
@@ -259,12 +300,13 @@ func (v *visit) End(out *buf.Chain, p *buf.Pool) error {
 	case telling:
 		v.tell(out, p)
 	case filling:
-		v.keep()
+		v.complete()
 	}
 	return nil
 }
 
-func (v *visit) keep() {
+// complete keeps what has come, if that is all.
+func (v *visit) complete() {
 	f, e := v.f, v.pending
 	v.unreserve()
 	if v.length >= 0 && v.length != int64(len(v.text)) {
@@ -288,16 +330,21 @@ func (v *visit) keep() {
 
 // Release is for gateway.Stage. An answer that did not come to its end is not kept.
 func (v *visit) Release(_ *buf.Pool, _ bool) {
+	how := lost
+	if v.gone {
+		how = abandoned
+	}
+	v.abandon(how)
+	v.release()
+}
+
+// abandon ends the keeping of an answer that did not come to its end.
+func (v *visit) abandon(how landing) {
 	if v.mode == filling && v.pending != nil {
 		v.unreserve()
 		v.pending = nil
-		how := lost
-		if v.gone {
-			how = abandoned
-		}
 		v.f.land(v, how)
 	}
-	v.release()
 }
 
 // Tags: names by which responses are purged together.

@@ -29,6 +29,8 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 		return f.pass(v, "unkeyed_field")
 	case v.control.Is(policy.NoStore) && !f.spec.Rules.IgnoreRequest:
 		return f.pass(v, "request")
+	case policy.ForUpstream(&h.Fields):
+		return f.pass(v, "condition")
 	}
 	if f.spec.Rules.IgnoreRequest {
 		v.control = v.control.LeftOut()
@@ -87,9 +89,6 @@ func (f *Filter) look(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdi
 	age := e.ageAt(now)
 	v.use = policy.Decide(&e.fresh, age, &v.control)
 	v.condition = policy.Evaluate(&h.Fields, &e.fields, e.came, x.Wall().Unix())
-	if v.condition == policy.Upstreams {
-		return f.pass(v, "condition")
-	}
 	v.entry = e
 	v.part, v.span = policy.All, policy.Span{}
 	if !v.head && e.status == 200 {
@@ -97,20 +96,55 @@ func (f *Filter) look(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdi
 	}
 	e.touch()
 	if v.use == policy.Fresh || v.use == policy.StaleAllowed {
-		return f.hit(x, v, age)
+		return f.use(x, v, age)
 	}
 	v.said.Forward = "stale"
 	if e.fresh.Lifetime > age {
 		v.said.Forward = "request" // it is fresh, and the request does not want it so
 	}
-	if v.use == policy.Revalidate {
+	switch {
+	case v.use == policy.Revalidate && f.shadows():
+		f.pretend(x, v, age)
+		return f.ask(x, v)
+	case v.use == policy.Revalidate && f.direct(x):
+		f.renew(x, v)
+		return f.use(x, v, age)
+	case v.use == policy.Revalidate:
 		if fl := f.store.lead(v.hash, f.flightKey(v, e)); fl != nil {
 			v.flight = fl
 			return f.ask(x, v)
 		}
+		return f.use(x, v, age)
+	case v.late && v.standsIn(age):
+		v.said.Detail = ReasonCollapse
+		f.degrade(x, v, age, ReasonCollapse, 0)
 		return f.hit(x, v, age)
 	}
 	return f.miss(x, v, mayWait)
+}
+
+// use answers with the entry, or only says that it would have.
+func (f *Filter) use(x *gateway.Exchange, v *visit, age duration) gateway.Verdict {
+	f.pretend(x, v, age)
+	if f.shadows() {
+		v.state = passing
+		return gateway.GoOn
+	}
+	return f.hit(x, v, age)
+}
+
+// pretend counts an answer from what is kept, and tells of it as the guard.
+func (f *Filter) pretend(x *gateway.Exchange, v *visit, age duration) {
+	v.home.counts.hits.Add(1)
+	reason := ReasonHit
+	if v.entry.fresh.Lifetime <= age {
+		v.home.counts.stale.Add(1)
+		reason = ReasonStale
+	}
+	j := x.Judgement(f.guard)
+	j.Reason, j.Text, j.Key = reason, "what is kept is the answer", v.url
+	f.numbers(j, v, age)
+	x.Judge(j)
 }
 
 // flightKey is what requests have in common that wait for one answer: the URL, the prefix, and what the resource was last seen to
@@ -128,13 +162,24 @@ func (f *Filter) flightKey(v *visit, e *entry) []byte {
 
 // miss goes on to the upstream: as a leader, or by itself; or it waits for who leads.
 func (f *Filter) miss(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdict {
+	if f.shadows() { // its requests are as they come, and nobody waits
+		return f.ask(x, v)
+	}
 	if v.control.Is(policy.OnlyIfCached) {
 		return f.refuse(x, v)
 	}
+	bypassing := f.store.bypassing(v.hash, v.began)
 	h := x.Request
-	_, ranged := h.NextField("range", 0)
-	v.plain = ranged < 0 && (v.entry != nil || !policy.Conditional(&h.Fields))
-	if f.spec.Collapse.Off || !mayWait || v.head || v.identified || !v.plain || f.store.bypassing(v.hash, v.began) {
+	v.plain = false
+	if _, ranged := h.NextField("range", 0); ranged < 0 {
+		// A condition is left out, and held against the answer here, unless that is likely not to be kept: what the upstream does not
+		// have to send is then worth more.
+		v.plain = !policy.Conditional(&h.Fields) || !v.identified && !bypassing
+	}
+	if v.entry != nil && policy.HasValidator(&v.entry.fields) {
+		v.plain = true // a condition of our own takes the place of the client's
+	}
+	if f.spec.Collapse.Off || !mayWait || v.head || v.identified || !v.plain || bypassing {
 		return f.ask(x, v)
 	}
 	fl, waits := f.store.join(v.hash, f.flightKey(v, v.entry), f.spec.Collapse.Waiting, func() waiter {
@@ -152,19 +197,28 @@ func (f *Filter) miss(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdi
 // answer that is of no use to the next would have all of them ask one after the other.
 func (f *Filter) resume(x *gateway.Exchange, how landing) gateway.Verdict {
 	v := x.Kept().(*visit)
-	v.entry, v.said.Shared = nil, how == arrived
+	v.entry, v.said.Shared, v.late = nil, how == arrived, how == late
 	return f.look(x, v, how == abandoned && v.until > x.Now())
 }
 
-// ask lets the request go on to the upstream, and makes it one about the kept response if that has something to ask with.
+// ask lets the request go on to the upstream, and makes it one about the kept response if that has something to ask with, or one for
+// the whole response if that may be kept.
 func (f *Filter) ask(x *gateway.Exchange, v *visit) gateway.Verdict {
 	v.state, v.said.Shared = missing, false
 	v.home.counts.misses.Add(1)
 	v.since = f.store.generation(v.hash)
 	h := x.Request
 	h.CopyTo(&v.asked)
-	if v.entry != nil && !v.head {
-		v.asking = policy.AskAbout(&h.Fields, &v.entry.fields)
+	j := x.Judgement(f.guard)
+	j.Reason, j.Text, j.Key = ReasonMiss, "the upstream was asked", v.url
+	x.Judge(j)
+	switch {
+	case v.head, f.shadows():
+	case v.entry != nil && policy.AskAbout(&h.Fields, &v.entry.fields):
+		v.asking, v.stripped = true, true
+	case v.plain && policy.Conditional(&h.Fields):
+		policy.DropConditions(&h.Fields)
+		v.stripped = true
 	}
 	return gateway.GoOn
 }
@@ -191,7 +245,35 @@ func (f *Filter) Failed(x *gateway.Exchange, why *gateway.Failure) gateway.Verdi
 		return gateway.GoOn
 	}
 	v.said.Detail = why.Reason
+	f.degrade(x, v, age, why.Reason, why.Status)
+	if f.shadows() {
+		return gateway.GoOn
+	}
 	return f.hit(x, v, age)
+}
+
+// degrade tells as the guard that a stale answer stands in, for a reason: a failure's, the upstream's status, or that the answer
+// that others wait for takes too long. status is what the client would have got; 0: nobody knows.
+func (f *Filter) degrade(x *gateway.Exchange, v *visit, age duration, reason string, status int) {
+	v.home.counts.hits.Add(1)
+	v.home.counts.stale.Add(1)
+	j := x.Judgement(f.guard)
+	j.Outcome, j.Reason, j.Text, j.Key = gateway.Degraded, reason, "what is kept and stale stands in", v.url
+	f.numbers(j, v, age)
+	if status != 0 {
+		j.Number("status", float64(status), "")
+	}
+	x.Judge(j)
+}
+
+// numbers are those of an entry that is an answer.
+func (f *Filter) numbers(j *gateway.Judgement, v *visit, age duration) {
+	ttl := v.entry.fresh.Lifetime
+	j.Number("age", age.Seconds(), "s")
+	j.Number("ttl", ttl.Seconds(), "s")
+	if age >= ttl {
+		j.Number("stale_for", (age - ttl).Seconds(), "s")
+	}
 }
 
 // standsIn tells whether the entry may be the answer in the place of an error.
@@ -218,6 +300,9 @@ func (f *Filter) Done(x *gateway.Exchange) {
 	}
 }
 
+// shadows tells whether the filter only watches: it looks up, counts and keeps, and nobody notices.
+func (f *Filter) shadows() bool { return f.guard.Mode == gateway.Shadow }
+
 // land ends the flight that the visit leads, if it leads one.
 func (f *Filter) land(v *visit, how landing) {
 	if fl := v.flight; fl != nil {
@@ -243,6 +328,9 @@ func (f *Filter) Response(x *gateway.Exchange, h *message.Head) {
 			break
 		}
 		f.received(x, v, h)
+	}
+	if f.shadows() {
+		return
 	}
 	if v.state != serving {
 		removeTags(h)
@@ -285,4 +373,6 @@ var (
 	statusField = []byte("Cache-Status")
 	ageField    = []byte("Age")
 	reasonField = []byte("X-Yumen-Reason")
+	// degradedField says that an answer is not as fresh as it should be; filters/fallback knows further words for it.
+	degradedField, degradedStale = []byte("X-Degraded"), []byte("stale")
 )

@@ -27,8 +27,10 @@ type landing uint8
 const (
 	// arrived: the response is kept, look again.
 	arrived landing = iota
-	// lost: the response is not kept, or did not come, or takes too long. Each asks for himself, none waits again.
+	// lost: the response is not kept, or did not come. Each asks for himself, none waits again.
 	lost
+	// late: it takes too long. Each looks whether something stale will do, and else asks for himself.
+	late
 	// abandoned: the leader's client left. The first who looks leads anew.
 	abandoned
 	landings
@@ -93,13 +95,13 @@ func (s *Store) Tick(now mono.Time, _ time.Time) {
 		if sh.flying.Load() == 0 {
 			continue
 		}
-		var late []waiter
+		var impatient []waiter
 		sh.mu.Lock()
 		for _, fl := range sh.flights {
 			rest := fl.waiters[:0]
 			for _, w := range fl.waiters {
 				if w.until <= now {
-					late = append(late, w)
+					impatient = append(impatient, w)
 				} else {
 					rest = append(rest, w)
 				}
@@ -108,8 +110,8 @@ func (s *Store) Tick(now mono.Time, _ time.Time) {
 			fl.waiters = rest
 		}
 		sh.mu.Unlock()
-		for i := range late {
-			late[i].wake.Post(late[i].resume[lost])
+		for i := range impatient {
+			impatient[i].wake.Post(impatient[i].resume[late])
 		}
 	}
 }

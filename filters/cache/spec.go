@@ -71,6 +71,12 @@ const (
 	// ReasonHit: a kept response that is fresh. ReasonStale: one that is not, but may be used.
 	ReasonHit   = "cache_hit"
 	ReasonStale = "cache_stale"
+	// ReasonMiss: nothing is kept, or it has to be asked about.
+	ReasonMiss = "cache_miss"
+	// ReasonCollapse: the answer that others wait for takes too long. ReasonStatus: the upstream answered with an error. Both are why
+	// a stale response stood in.
+	ReasonCollapse = "collapse_timeout"
+	ReasonStatus   = "upstream_status"
 	// ReasonOnlyIfCached: the client wants no request to be made for it, and nothing is kept.
 	ReasonOnlyIfCached = "not_cached"
 	// ReasonRange: the range that the client asks for lies outside of the kept response.
@@ -133,9 +139,11 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	return f, nil
 }
 
+const hookName = "cache"
+
 // Hooks are what the gateway calls.
 func (f *Filter) Hooks() gateway.Hooks {
-	return gateway.Hooks{Name: "cache", Request: f.Request, Response: f.Response, Failed: f.Failed, Done: f.Done}
+	return gateway.Hooks{Name: hookName, Request: f.Request, Response: f.Response, Failed: f.Failed, Done: f.Done}
 }
 
 // Store returns the memory, for those who purge and count.

@@ -19,7 +19,7 @@ type visit struct {
 	control    policy.Control
 	head       bool // HEAD
 	identified bool
-	plain      bool // neither conditional nor for a part, so that its answer is one for all
+	plain      bool // what the upstream is asked is neither the client's condition nor for a part, so that its answer is one for all
 	hash       uint64
 	url        []byte
 	prefix     []byte
@@ -35,6 +35,9 @@ type visit struct {
 	part      policy.Part
 	span      policy.Span
 	asking    bool // the request asks about the entry
+	stripped  bool // the client's conditions were left out
+	late      bool // it has waited for another's answer as long as it may
+	stale     bool // the answer is
 
 	flight *flight // that the request leads
 	said   policy.Said

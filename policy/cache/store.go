@@ -42,6 +42,8 @@ func (r *Rules) Storable(method []byte, request *Control, identified bool, h *me
 	switch s := h.Status; {
 	case s < 200, s == 206, s == 304, s > 599:
 		return RefusedStatus
+	case s == 412, s == 416: // about the condition or the range of this one request, whatever their Cache-Control says
+		return RefusedStatus
 	case c.Is(MustUnderstand) && !understood(s):
 		return RefusedStatus
 	case c.Is(NoStore) && !c.Is(MustUnderstand): // RFC 9111 5.2.2.3: whoever understands the status may leave out no-store

@@ -57,13 +57,21 @@ func removeField(f *message.Fields, lower string) {
 	}
 }
 
+// ForUpstream tells whether a request has conditions that only the upstream can judge (RFC 9111 4.3.2): what it answers to them is
+// for nobody else.
+func ForUpstream(f *message.Fields) bool {
+	for _, name := range [...]string{"if-match", "if-unmodified-since"} {
+		if _, next := f.NextField(name, 0); next >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Evaluate holds the conditions of a request against a kept response (RFC 9110 13.2.2, RFC 9111 4.3.2). came is when the response
 // was received, now when the request is.
 func Evaluate(request *message.Fields, kept *message.Fields, came, now Unix) Condition {
-	if _, next := request.NextField("if-match", 0); next >= 0 {
-		return Upstreams
-	}
-	if _, next := request.NextField("if-unmodified-since", 0); next >= 0 {
+	if ForUpstream(request) {
 		return Upstreams
 	}
 	if v, next := request.NextField("if-none-match", 0); next >= 0 {
