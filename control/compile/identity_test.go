@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/yumen-io/yumen/control/config"
 )
 
 // withFiles puts files into a folder of the test and their paths where a document has $DIR.
@@ -145,6 +147,41 @@ func TestSecretsOfSigners(t *testing.T) {
 		got := filterText(t, c.document, c.files)
 		if !strings.Contains(got, c.want) || strings.Contains(got, "topsecret") {
 			t.Errorf("%s: got %s, want %s", c.document, got, c.want)
+		}
+	}
+}
+
+// The documents of the guide can be pasted.
+func TestIdentityGuide(t *testing.T) {
+	pages := map[string]string{}
+	for _, name := range []string{"identity.md", "cors.md"} {
+		text, err := os.ReadFile("../../docs/guide/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages[name] = string(text)
+	}
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"keys.txt":       "acme  sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  plan=gold tenant=a\n",
+		"users.htpasswd": "alice:$2y$05$" + strings.Repeat("x", 53) + "\n", "secrets.txt": "acme 0123456789abcdef plan=gold\n", "blocked.txt": "192.0.2.0/24 # noise\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := func(name string) (string, bool) { return "0123456789abcdef", name == "BETA_KEY" }
+	for name, text := range pages {
+		blocks := strings.Split(text, "```yaml\n")[1:]
+		for i, b := range blocks {
+			document, _, _ := strings.Cut(b, "```")
+			doc, problems := config.Parse(name, []byte(document), env)
+			if plan, report := Compile(doc, problems, nil, nil); plan == nil || len(report.Problems) > 0 {
+				t.Errorf("%s, document %d:\n%s", name, i+1, report)
+			}
+		}
+		if len(blocks) == 0 {
+			t.Errorf("%s has no documents", name)
 		}
 	}
 }
