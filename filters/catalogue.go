@@ -18,6 +18,7 @@ import (
 	"github.com/yumen-io/yumen/filters/decompress"
 	"github.com/yumen-io/yumen/filters/extauth"
 	"github.com/yumen-io/yumen/filters/fallback"
+	"github.com/yumen-io/yumen/filters/fault"
 	"github.com/yumen-io/yumen/filters/grpcweb"
 	"github.com/yumen-io/yumen/filters/headers"
 	"github.com/yumen-io/yumen/filters/hmacauth"
@@ -59,6 +60,7 @@ type Spec struct {
 	Sizes      *sizes.Spec
 	Split      *split.Spec
 	Fallback   *fallback.Spec
+	Fault      *fault.Spec
 	Mirror     *mirror.Spec
 }
 
@@ -141,6 +143,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileSizes(s.Sizes, c)
 	case s.Split != nil:
 		return compileSplit(s.Split, c)
+	case s.Fault != nil:
+		return compileFault(s.Fault, c)
 	case s.Fallback != nil:
 		return compileFallback(s.Fallback, c)
 	case s.Mirror != nil:

@@ -12,6 +12,7 @@ import (
 	"github.com/yumen-io/yumen/filters/decompress"
 	"github.com/yumen-io/yumen/filters/extauth"
 	"github.com/yumen-io/yumen/filters/fallback"
+	"github.com/yumen-io/yumen/filters/fault"
 	"github.com/yumen-io/yumen/filters/hmacauth"
 	"github.com/yumen-io/yumen/filters/ip"
 	"github.com/yumen-io/yumen/filters/jwt"
@@ -39,6 +40,7 @@ func Reasons() []string {
 		decompress.Reasons(),
 		extauth.Reasons(),
 		fallback.Reasons(),
+		fault.Reasons(),
 	} {
 		list = append(list, of...)
 	}

@@ -47,6 +47,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(sizesFilterObject, "Bound the requests of a route."),
 		catalogued(splitFilterObject, "Divide requests among versions: canaries, blue and green."),
 		catalogued(mirrorFilterObject, "Copy requests to another version."),
+		catalogued(faultFilterObject, "Inject faults on purpose."),
 		catalogued(fallbackFilterObject, "What a route does when its upstream has no answer."),
 	}
 })

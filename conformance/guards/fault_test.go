@@ -1,0 +1,177 @@
+//go:build linux
+
+package guards
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/yumen-io/yumen/conformance/gateway"
+)
+
+const faultDocument = `listen: %q
+clusters:
+  app: {endpoints: [%q]}
+filters:
+  abort: {fault: {when: {headers: {x-fault: "on"}}, abort: 503, budget: 3, after: 1h}}
+  delay: {fault: {when: {headers: {x-fault: ""}}, delay: 150ms, after: 1h}}
+  reset: {fault: {delay: 1ms, reset: on, after: 1h}}
+  cut: {fault: {cut: 1kB, after: 1h}}
+  share: {fault: {abort: 599, budget: {share: 10%%}, after: 1h}}
+  expired: {fault: {abort: 503, expires: 2020-01-01T00:00:00Z}}
+  shadow: {fault: {abort: 503, delay: 10s, budget: 2, mode: shadow}}
+  stopped: {fault: {when: {headers: {x-fault: ""}}, abort: 503, after: 1h, stop_when: {error_ratio: 5%%, over: 5s}}}
+  clients: {fault: {when: {clients: 10.0.0.0/8}, abort: 503, after: 1h}}
+routes:
+  - {path: /abort/*, filters: [abort], cluster: app}
+  - {path: /delay/*, filters: [delay], cluster: app}
+  - {path: /reset/*, filters: [reset], cluster: app}
+  - {path: /cut/*, filters: [cut], cluster: app}
+  - {path: /share/*, filters: [share], cluster: app}
+  - {path: /expired/*, filters: [expired], cluster: app}
+  - {path: /shadow/*, filters: [shadow], cluster: app}
+  - {path: /stopped/*, filters: [stopped], cluster: app}
+  - {path: /clients/*, filters: [clients], cluster: app}
+`
+
+func TestFaultsAreInjected(t *testing.T) {
+	var ill atomic.Bool
+	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if ill.Load() {
+			w.WriteHeader(500)
+		}
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/large"):
+			fmt.Fprint(w, strings.Repeat("x", 100_000))
+		default:
+			fmt.Fprint(w, "fine")
+		}
+	})
+	addr := gateway.FreeAddr(t)
+	p := gateway.Start(t, fmt.Sprintf(faultDocument, addr, upstream), gateway.Options{})
+	c := plainClient(t)
+	say := func(request, fields string) string {
+		t.Helper()
+		method, target, _ := strings.Cut(request, " ")
+		req, err := http.NewRequest(method, "http://"+addr+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, value, ok := strings.Cut(fields, ": "); ok {
+			req.Header.Set(name, value)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "reset") {
+				return "reset"
+			}
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		cut := ""
+		if err != nil {
+			cut = fmt.Sprintf(" cut after %d", len(text))
+			text = nil
+		}
+		line, _, _ := strings.Cut(string(text), "\n")
+		return fmt.Sprintf("%d [%s]%s %.40s", resp.StatusCode, resp.Header.Get("X-Yumen-Fault"), cut, line)
+	}
+	f := func(request, fields, want string) {
+		t.Helper()
+		if got := say(request, fields); got != want {
+			t.Errorf("%s %s: %s, want %s", request, fields, got, want)
+		}
+	}
+	const aborted = "503 [abort] A fault was injected on purpose."
+	f("GET /abort/a", "", "200 [] fine")
+	f("GET /abort/a", "X-Fault: off", "200 [] fine")
+	f("GET /abort/a", "X-Fault: on", aborted)
+	f("GET /delay/a", "X-Fault: 1", "200 [delay] fine")
+	f("GET /delay/a", "", "200 [] fine")
+	f("GET /reset/a", "", "reset")
+	f("GET /cut/small", "", "200 [cut] fine")
+	f("HEAD /cut/large", "", "200 [cut] ")
+	f("GET /expired/a", "", "200 [] fine")
+	f("GET /clients/a", "", "200 [] fine")
+	for range 5 {
+		f("GET /shadow/a", "", "200 [] fine")
+	}
+	if got := say("GET /cut/large", ""); got != "200 [cut] cut after 1000 " {
+		t.Errorf("a large answer: %s", got)
+	}
+	injected := 0
+	for range 100 {
+		if strings.HasPrefix(say("GET /share/a", ""), "599 [abort]") {
+			injected++
+		}
+	}
+	if injected < 5 || injected > 30 { // ten, and on each loop those that a hundred requests earn
+		t.Errorf("%d of 100 at 10 %%", injected)
+	}
+
+	t.Run("what is done is recorded", func(t *testing.T) {
+		status, text, err := p.AdminGet("/api/decisions?kind=fault")
+		if err != nil || status != 200 {
+			t.Fatal(status, err)
+		}
+		for _, want := range []string{"fault_abort", "fault_delay", "fault_reset", "fault_cut", `"spent"`} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s is not among the decisions: %.600s", want, text)
+			}
+		}
+		if n, err := p.Metric("yumen_guard_decisions_total", `guard="shadow"`, `mode="shadow"`, `outcome="refused"`); err != nil || n != 2 {
+			t.Errorf("shadow mode has a budget of its own, of two: %v, %v", n, err)
+		}
+	})
+	t.Run("a reload refills no budget", func(t *testing.T) {
+		f("GET /abort/a", "X-Fault: on", aborted)
+		document := strings.Replace(fmt.Sprintf(faultDocument, addr, upstream), "abort: 503, budget: 3", "abort: 502, budget: 3", 1)
+		p.WriteConfig(document)
+		gateway.Eventually(t, patience, "the new document is in force", func() error {
+			if n, err := p.Metric("yumen_config_revision"); err != nil || n != 2 {
+				return fmt.Errorf("revision %v, %v", n, err)
+			}
+			return nil
+		})
+		f("GET /abort/a", "X-Fault: on", "502 [abort] A fault was injected on purpose.")
+		f("GET /abort/a", "X-Fault: on", "200 [] fine")
+	})
+	t.Run("others suffer, and it stops for good", func(t *testing.T) {
+		f("GET /stopped/a", "X-Fault: 1", aborted)
+		ill.Store(true)
+		gateway.Eventually(t, patience, "the experiment is stopped", func() error {
+			for range 60 {
+				say("GET /stopped/a", "")
+			}
+			if n, err := p.Metric("yumen_guard_number", `guard="stopped"`, `number="stopped"`); err != nil || n != 1 {
+				return fmt.Errorf("%v, %v", n, err)
+			}
+			return nil
+		})
+		ill.Store(false)
+		f("GET /stopped/a", "X-Fault: 1", "200 [] fine")
+		if _, text, err := p.AdminGet("/api/guards"); err != nil || !strings.Contains(string(text), "error_ratio") {
+			t.Errorf("%v: %.400s", err, text)
+		}
+	})
+	t.Run("whoever is held and leaves", func(t *testing.T) {
+		short := &http.Client{Timeout: 20 * time.Millisecond}
+		req, err := http.NewRequest("GET", "http://"+addr+"/delay/a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Fault", "1")
+		if resp, err := short.Do(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("status %d within 20 ms", resp.StatusCode)
+		}
+		f("GET /delay/a", "X-Fault: 1", "200 [delay] fine")
+	})
+}

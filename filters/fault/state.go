@@ -1,0 +1,113 @@
+package fault
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/yumen-io/yumen/gateway"
+	"github.com/yumen-io/yumen/internal/mono"
+	"github.com/yumen-io/yumen/policy/fault"
+)
+
+// state is what is remembered of an experiment.
+type state struct {
+	spent atomic.Int64           // requests that were affected
+	began atomic.Int64           // Unix nanoseconds; 0: not yet
+	ended atomic.Pointer[string] // why; nil: it goes on
+	terms atomic.Pointer[terms]  // of the configuration in force
+	loops [gateway.LoopsMax]atomic.Pointer[cell]
+
+	watch fault.Watch // the ticker's
+}
+
+// terms are when an experiment ends.
+type terms struct {
+	after   time.Duration
+	expires time.Time
+	stop    *fault.Limits
+}
+
+// cell is a loop's part. The counters are read by others; the rest is the loop's own.
+type cell struct {
+	seen    atomic.Uint64
+	total   atomic.Uint64 // requests that no fault was injected into, and that have ended
+	errors  atomic.Uint64
+	slow    atomic.Uint64
+	share   fault.Share
+	delayed int
+	free    []*visit
+	who     []byte
+	_       [64]byte // the next loop's is elsewhere
+}
+
+// Start is for gateway.Remembered.
+func (s *state) Start() {}
+
+// Close is for gateway.Remembered.
+func (s *state) Close() {}
+
+// Tick ends the experiment when it has to. It is for gateway.Ticking.
+func (s *state) Tick(now mono.Time, wall time.Time) {
+	s.begin(wall)
+	t := s.terms.Load()
+	if t == nil || t.stop == nil || s.ended.Load() != nil {
+		return
+	}
+	if why := s.watch.Look(now, s.counts(), *t.stop); why != "" {
+		s.ended.CompareAndSwap(nil, &why)
+	}
+}
+
+// begin notes when the experiment began, the first time.
+func (s *state) begin(wall time.Time) {
+	if s.began.Load() == 0 {
+		s.began.CompareAndSwap(0, wall.UnixNano())
+	}
+}
+
+// over tells whether the experiment has ended by its time.
+func (s *state) over(t *terms, wall time.Time) bool {
+	return !t.expires.IsZero() && !wall.Before(t.expires) || t.after > 0 && wall.UnixNano()-s.began.Load() >= int64(t.after)
+}
+
+// spend takes one of the requests that may be affected in all; 0 means any.
+func (s *state) spend(max int64) bool {
+	n := s.spent.Add(1)
+	if max > 0 && n > max {
+		s.spent.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *state) counts() fault.Counts {
+	var c fault.Counts
+	for i := range s.loops {
+		if l := s.loops[i].Load(); l != nil {
+			c.Total += l.total.Load()
+			c.Errors += l.errors.Load()
+			c.Slow += l.slow.Load()
+		}
+	}
+	return c
+}
+
+func (s *state) seen() (n uint64) {
+	for i := range s.loops {
+		if l := s.loops[i].Load(); l != nil {
+			n += l.seen.Load()
+		}
+	}
+	return n
+}
+
+// on returns the loop's part, which it alone makes.
+func (s *state) on(x *gateway.Exchange) *cell {
+	at := &s.loops[x.LoopIndex()]
+	c := at.Load()
+	if c == nil {
+		c = new(cell)
+		at.Store(c)
+	}
+	return c
+}
