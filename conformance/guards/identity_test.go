@@ -167,9 +167,7 @@ routes:
 		resp := ask(t, c, addr, request, fields, nil)
 		got := []string{fmt.Sprint(resp.StatusCode)}
 		for _, name := range []string{"X-Yumen-Reason", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Allow-Methods", "Access-Control-Max-Age", "Vary"} {
-			for _, v := range resp.Header.Values(name) {
-				got = append(got, v)
-			}
+			got = append(got, resp.Header.Values(name)...)
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s, %s: got %v, want %s", request, fields, got, want)
