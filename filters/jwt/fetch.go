@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/yumen-io/yumen/internal/mono"
@@ -106,6 +107,7 @@ type Fetcher struct {
 		State
 		due mono.Time
 	}
+	failing atomic.Bool // the last fetch failed; for loops, which take no lock
 }
 
 // State is how it stands with the keys of a source.
@@ -209,6 +211,7 @@ func (f *Fetcher) once(ctx context.Context) {
 	}
 	f.state.Lock()
 	defer f.state.Unlock()
+	f.failing.Store(err != nil)
 	if err != nil {
 		f.failed(err, now)
 		return

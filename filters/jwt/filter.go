@@ -212,6 +212,9 @@ func (f *Filter) ask(x *gateway.Exchange, set *KeySet, kid []byte, refused *refu
 	if f.fetcher == nil {
 		return f.refuse(x, refused, nil)
 	}
+	if refused == unknownKey && f.fetcher.failing.Load() {
+		refused = noKeys // the key may be a new one: nobody can tell
+	}
 	may := f.fetcher.mayAsk(kid, x.Now())
 	switch {
 	case f.keys.current(x.Now()) != set:

@@ -26,7 +26,7 @@ var (
 	audience    = &refusal{401, "jwt_audience", "invalid_token", "the token is meant for somebody else"}
 	scope       = &refusal{403, "jwt_scope", "insufficient_scope", "the token was not given for what is asked here"}
 	claim       = &refusal{403, "jwt_claim", "insufficient_scope", "the token does not say what is needed here"}
-	noKeys      = &refusal{503, "jwt_no_keys", "", "the keys to verify tokens with could not be had yet, or are too old"}
+	noKeys      = &refusal{503, "jwt_no_keys", "", "the key to verify the token with cannot be had at the moment"}
 	busy        = &refusal{503, "jwt_busy", "", "too many tokens are being verified"}
 )
 
