@@ -79,7 +79,7 @@ func (t *Table) Lookup(a netip.Addr) Found {
 	}
 	n := &t.nodes[t.roots[family]-1]
 	for {
-		if (hi^n.hi)&maskHi(n.depth)|(lo^n.lo)&maskLo(n.depth) != 0 {
+		if (hi^n.hi)&maskHi(n.depth) != 0 || n.depth > 64 && (lo^n.lo)&maskLo(n.depth) != 0 {
 			return n.otherwise
 		}
 		if n.plain {
@@ -97,15 +97,21 @@ func (t *Table) Lookup(a netip.Addr) Found {
 
 // key is an address as the tries have it: an IPv4 address is the upper half of hi.
 func key(a netip.Addr) (hi, lo uint64, family int, ok bool) {
-	switch {
-	case a.Is4() || a.Is4In6():
-		b := a.Unmap().As4()
+	if a.Is4() {
+		b := a.As4()
 		return uint64(binary.BigEndian.Uint32(b[:])) << 32, 0, 0, true
-	case a.Is6():
-		b := a.As16()
-		return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), 1, true
 	}
-	return 0, 0, 0, false
+	b := a.As16() // of no address at all too, which is found out below: it is rare
+	hi, lo = binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	if hi == 0 {
+		switch {
+		case lo>>32 == 0xffff:
+			return lo << 32, 0, 0, true
+		case !a.IsValid():
+			return 0, 0, 0, false
+		}
+	}
+	return hi, lo, 1, true
 }
 
 // maskHi and maskLo are the first depth bits of a key. A shift by 64 and more leaves nothing.
