@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/yumen-io/yumen/control/config"
@@ -31,4 +33,33 @@ func TestCacheSettings(t *testing.T) {
 		"keep responses, 2MiB in all, up to 256KiB each; 10% of the time since their modification; nobody waits for another's answer")
 	f("{default_ttl: 1m, negative_ttl: 1s, collapse: {waiting: 5, timeout: 1s}}",
 		"keep responses, 64MiB in all, up to 1MiB each; 1m0s if they do not say how long; 1s for 404 and its like; up to 5 wait for another's answer, 1s at most")
+}
+
+// A filter behind a cache does not see what the cache answers.
+func TestWhatStandsBehindACache(t *testing.T) {
+	f := func(filters string, want ...string) {
+		t.Helper()
+		plan, report := compileText("t.yaml", "listeners: [':80']\nfilters: {pages: {cache: on}}\nroutes: [{path: /, respond: 200, filters: ["+filters+"]},"+
+			"{path: /other, respond: 200, filters: [pages]}]")
+		if plan == nil {
+			t.Fatal(report)
+		}
+		var got []string
+		for _, p := range report.Problems {
+			if !strings.Contains(p.Cause, "behind") {
+				continue
+			}
+			got = append(got, p.Path+": "+p.Cause)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", filters, got, want)
+		}
+	}
+	f("limit: 1/s, ip: {deny: 10.0.0.0/8}, pages")
+	f("pages, headers: {request: {set: {a: b}}}, compress: on")
+	f("pages, limit: 1/s", `routes[0].filters[1]: requests that the cache "pages" answers are not counted or limited: the filter limit stands behind it`)
+	f("cache: on, ip: {deny: 10.0.0.0/8}", `routes[0].filters[1]: requests that the cache answers are not judged by their address: the filter ip stands behind it`)
+	f("limit: 1/s, cache: on, ip: {deny: 10.0.0.0/8, mode: off}")
+	f("cache: {mode: off}, limit: 1/s")
+	f("cache: {mode: shadow}, api_key: {keys: {a: {sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}}}", `routes[0].filters[1]: requests that the cache answers are not asked who sends them: the filter api_key stands behind it`)
 }

@@ -67,7 +67,8 @@ func (f *Filter) notModified(x *gateway.Exchange, v *visit, h *message.Head) {
 		x.AddStage(v)
 	}
 	v.silent, v.said.Status = true, h.Status
-	h.Status, h.Reason = 304, message.Span{}
+	// Clients of HTTP/2 would wait for a body of the length that was declared.
+	h.Status, h.Reason, h.Length = 304, message.Span{}, 0
 	for i := range h.All() {
 		l := &h.All()[i]
 		if aboutBody(l.ID, h.Bytes(l.Name)) || l.ID == message.Trailer {

@@ -257,7 +257,7 @@ func TestWhatMayBeKept(t *testing.T) {
 	for _, status := range []int{201, 302, 400, 404, 500, 503, 599} {
 		f(r, "GET", "", false, status, fresh, Kept)
 	}
-	for _, status := range []int{206, 304, 101, 600} {
+	for _, status := range []int{206, 304, 101, 412, 416, 600} {
 		f(r, "GET", "", false, status, fresh, RefusedStatus)
 	}
 	f(r, "GET", "", false, 200, "Cache-Control: max-age=60, no-store", RefusedNoStore)
@@ -420,6 +420,11 @@ func TestConditionsOfRequests(t *testing.T) {
 	f("If-Modified-Since: "+date(-30), "", NotModified)
 	f(`If-Match: "a"`, `ETag: "a"`, Upstreams)
 	f("If-Unmodified-Since: "+date(0), "", Upstreams)
+	for fields, want := range map[string]bool{"": false, `If-None-Match: "a"`: false, `If-Match: "a"`: true, "if-unmodified-since: x": true, "Range: bytes=0-": false} {
+		if got := ForUpstream(&split(0, fields).Fields); got != want {
+			t.Errorf("%s: for the upstream alone: %v", fields, got)
+		}
+	}
 }
 
 // RFC 9111 4.3.1, 4.3.4
