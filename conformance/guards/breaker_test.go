@@ -18,37 +18,53 @@ import (
 
 // patient is an upstream whose health is what the test says at the moment.
 type patient struct {
-	addr  string
-	mood  atomic.Value // "well", "500", "404", "reset", "hang", "slow", "garbage"
-	asked atomic.Int64 // requests that came
-	left  atomic.Int64 // those that were given up while they hung
+	addr string
+	// mood is well, 500, 404, reset (it ends the connection), torn (by a RST), hang, slow, garbage, or cut (the answer ends in its middle).
+	mood  atomic.Value
+	asked atomic.Int64  // requests that came
+	left  atomic.Int64  // those that were given up while they hung
+	slow  time.Duration // how long it takes while it is slow
+
+	server *http.Server
 }
 
-// newPatient starts one that is well.
+// newPatient starts one that is well, and then answers with 200.
 func newPatient(t *testing.T) *patient {
+	return newPatientThat(t, 60*time.Millisecond, func(http.ResponseWriter, *http.Request) {})
+}
+
+// newPatientThat starts one that does this while it is well, and when it is slow.
+func newPatientThat(t *testing.T, slow time.Duration, well http.HandlerFunc) *patient {
 	t.Helper()
-	u := &patient{}
+	u := &patient{slow: slow}
 	u.mood.Store("well")
 	ended := make(chan struct{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	u.addr = gateway.FreeAddr(t) // nobody else gets it when refuse was called
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", u.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.addr = l.Addr().String()
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	u.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.asked.Add(1)
 		switch u.mood.Load().(string) {
 		case "500":
 			w.WriteHeader(500)
 		case "404":
 			w.WriteHeader(404)
-		case "reset", "garbage":
+		case "well":
+			well(w, r)
+		case "reset", "torn", "garbage", "cut":
 			c, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				return
 			}
-			if u.mood.Load() == "garbage" {
+			switch u.mood.Load() {
+			case "garbage":
 				c.Write([]byte("HTTP/1.1 2OO OK\r\n\r\n"))
+			case "cut":
+				c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000\r\n\r\nonly this"))
+			case "torn":
+				c.(*net.TCPConn).SetLinger(0)
 			}
 			c.Close()
 		case "hang":
@@ -59,15 +75,19 @@ func newPatient(t *testing.T) *patient {
 			}
 		case "slow":
 			select {
-			case <-time.After(60 * time.Millisecond):
+			case <-time.After(u.slow):
 			case <-ended:
 			}
+			well(w, r)
 		}
 	})}
-	go server.Serve(l)
-	t.Cleanup(func() { close(ended); server.Close() })
+	go u.server.Serve(l)
+	t.Cleanup(func() { close(ended); u.server.Close() })
 	return u
 }
+
+// refuse ends it with its connections: nobody listens any more.
+func (u *patient) refuse() { u.server.Close() }
 
 // breakerConfig has small numbers, so that a test is over soon; adaptive is off, since it learns for half a minute first.
 func breakerConfig(addr, endpoint, settings string) string {
