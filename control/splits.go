@@ -16,6 +16,8 @@ type SplitStatus struct {
 	SetBy    string          `json:"set_by,omitempty"` // who set the weights; empty: the document
 	SetAt    time.Time       `json:"set_at,omitzero"`
 	Before   int             `json:"before"` // how many changes can be undone
+	// Canary is the variant whose weight is judged; nil if there is none, or no request has come yet.
+	Canary *split.CanaryStatus `json:"canary,omitempty"`
 }
 
 // VariantStatus is a variant of a split. Counts are since the process began.
@@ -48,7 +50,7 @@ func (c *Controller) splits() []*split.Filter {
 
 func splitStatus(f *split.Filter) SplitStatus {
 	now, usual := f.Weights(), f.Usual()
-	s := SplitStatus{Name: f.Name(), SetBy: now.By, SetAt: now.At, Before: now.Before}
+	s := SplitStatus{Name: f.Name(), SetBy: now.By, SetAt: now.At, Before: now.Before, Canary: f.Canary()}
 	for i, name := range f.Variants() {
 		ref, _ := f.Cluster(name)
 		t, _ := f.Totals(name)

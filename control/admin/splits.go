@@ -105,7 +105,24 @@ func answerSplits(w http.ResponseWriter, r *http.Request, list []control.SplitSt
 	}
 }
 
-// splitsText is a table of the variants of splits for people, and under it who set weights that are not the document's.
+// canaryText says how a canary is, and how it came there.
+func canaryText(b *strings.Builder, name string, c *split.CanaryStatus) {
+	fmt.Fprintf(b, "%s: the canary %s is %s, step %d of %d", name, c.Variant, c.State, c.Step, c.Steps)
+	if c.Shadow {
+		b.WriteString(", in shadow mode")
+	}
+	if c.State == "running" {
+		fmt.Fprintf(b, ", waiting: %s", c.Waiting)
+	}
+	b.WriteString("\n")
+	// Of one that was begun often the last times are enough.
+	const lines = 10
+	for _, r := range c.Transitions[max(len(c.Transitions)-lines, 0):] {
+		fmt.Fprintf(b, "  %s  %s: %s\n", r.At.UTC().Format("2006-01-02 15:04:05"), r.Cause, r.Text)
+	}
+}
+
+// splitsText is a table of the variants of splits for people, and under it who set weights that are not the document's, and canaries.
 func splitsText(list []control.SplitStatus) string {
 	if len(list) == 0 {
 		return "the configuration has no splits\n"
@@ -120,6 +137,9 @@ func splitsText(list []control.SplitStatus) string {
 		}
 		if s.SetBy != "" {
 			fmt.Fprintf(&notes, "%s: set by %s at %s; %d to undo\n", s.Name, s.SetBy, s.SetAt.UTC().Format("2006-01-02 15:04:05"), s.Before)
+		}
+		if c := s.Canary; c != nil {
+			canaryText(&notes, s.Name, c)
 		}
 	}
 	// Writing to memory does not fail.

@@ -8,7 +8,7 @@ import (
 )
 
 func (c *compiler) splitSpec(said *config.SplitFilter) (*split.Spec, error) {
-	s := &split.Spec{Key: keyParts(said.Key), Salt: said.Salt, Header: said.Header}
+	s := &split.Spec{Key: keyParts(said.Key), Salt: said.Salt, Header: said.Header, Canary: canarySpec(said.Canary)}
 	for _, v := range said.Variants {
 		ref, err := c.clusterRef(v.Cluster.Value)
 		if err != nil {

@@ -19,6 +19,7 @@ type SplitFilter struct {
 	Cookie   *SplitCookie // nil: none
 	Salt     string       // empty: the filter's name
 	Header   string       // empty: none
+	Canary   *Canary      // nil: none
 }
 
 func (v *SplitFilter) clusterNames() []string {
@@ -83,6 +84,8 @@ var splitFilterObject = sync.OnceValue(func() *object[SplitFilter] {
 				`Splits with one salt have the same keys in variants of the same name and weight, others have nothing to do with each other. By default the name of the filter: so the same users are not in every canary. A filter written on its route is called after the route: name it, or give it a salt, before the route gets another name.`),
 			may("header", fieldName(ownField), func(v *T) *string { return &v.Header },
 				`Header field that tells the upstream the name of the variant. What clients send under that name is dropped. With it the variant can also be in the access log (request_headers), and in the key of a guard or a cache behind this filter. None by default.`),
+			may("canary", present(canaryObject), func(v *T) **Canary { return &v.Canary },
+				`A variant whose weight goes up by itself while it is no worse than another, and to nothing if it is.`),
 		},
 		check: checkSplit,
 	}
@@ -117,6 +120,7 @@ func checkSplit(d *decoder, _ *yaml.Node, v *SplitFilter, g given[SplitFilter]) 
 	case total < 100 && !rest:
 		d.fail(g.key("variants"), "let the weights sum up to 100%, or leave one out: it gets the rest", "the weights sum up to %s, and every variant has one", total)
 	}
+	checkCanary(d, v)
 	if len(v.Rules) > splitRulesMax {
 		d.fail(g.key("rules"), "let a guard before this filter set a header field for all of them", "a split has at most %d rules, found %d", splitRulesMax, len(v.Rules))
 	}

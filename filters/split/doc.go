@@ -8,5 +8,6 @@
 // What belongs to a configuration is in a Filter, frozen. What outlives it is in a State: who is in force, which weights were
 // set, and what became of the requests of each variant.
 //
-// The package does not judge: it counts what a judge needs (judge.go).
+// A variant can be a canary (canary.go), judged by policy/canary: the State, which is called several times a second, hands it what became of the requests
+// since the last time, and sets the weight it says. An operator who sets weights stops that.
 package split

@@ -25,6 +25,7 @@ type Spec struct {
 	Cookie *Cookie // nil: none
 	Salt   string  // empty: the split's name
 	Header string  // that tells the upstream the variant; empty: none does
+	Canary *Canary // nil: the weights stay until somebody changes them
 }
 
 // Variant is one of those that requests are divided among.
@@ -64,6 +65,7 @@ type Filter struct {
 	cookie   *Cookie
 	asked    gateway.Key // the cookie, as a part of a key
 	header   []byte
+	canary   *canary // nil: none
 	text     string
 
 	now   atomic.Pointer[setting]
@@ -74,6 +76,7 @@ type variant struct {
 	name    string
 	cluster gateway.ClusterRef
 	counts  *counts
+	judged  *counts // nil: there is no canary to judge
 }
 
 // Compile makes a filter of s, or says everything that is wrong with it. name is the split's: what its weights and counts are remembered by.
@@ -84,6 +87,9 @@ func Compile(s Spec, name string, memory *gateway.Recollection) (*Filter, []Prob
 	}
 	problems := f.compileVariants(s.Variants)
 	problems = append(problems, f.compileRules(s.Rules)...)
+	if problems == nil {
+		problems = f.compileCanary(s.Canary)
+	}
 	if problems != nil {
 		return nil, problems
 	}
@@ -92,6 +98,9 @@ func Compile(s Spec, name string, memory *gateway.Recollection) (*Filter, []Prob
 	for i := range f.variants {
 		// The variant's name, which has no slash, comes first: no two pairs of names give one key.
 		f.variants[i].counts = gateway.Recall(memory, "split_variant/"+f.variants[i].name+"/"+name, func() *counts { return new(counts) })
+		if f.canary != nil {
+			f.variants[i].judged = judged(memory, name, f.variants[i].name)
+		}
 	}
 	if len(f.key) == 0 && f.cookie == nil {
 		f.key = address
@@ -169,6 +178,7 @@ type side struct {
 // visit is what is kept of a request until it ends.
 type visit struct {
 	variant int
+	ruled   bool   // a rule chose it
 	id      uint64 // of a cookie that the answer is to set; 0: none
 }
 
@@ -182,6 +192,8 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 	v := s.visit()
 	if v.variant = f.byRules(&s.asking, x.Request, x.ClientAddr, x); v.variant < 0 {
 		v.variant = f.byKey(x, s, v)
+	} else {
+		v.ruled = true
 	}
 	x.Keep(v)
 	chosen := &f.variants[v.variant]
@@ -243,7 +255,11 @@ func (f *Filter) Done(x *gateway.Exchange) {
 		return
 	}
 	o := x.Outcome()
-	f.variants[v.variant].counts.add(x.LoopIndex(), &o)
+	chosen := &f.variants[v.variant]
+	chosen.counts.add(x.LoopIndex(), &o)
+	if chosen.judged != nil && !v.ruled {
+		chosen.judged.addJudged(x.LoopIndex(), &o)
+	}
 	s := f.loops.On(x)
 	*v = visit{}
 	s.free = append(s.free, v)
@@ -431,6 +447,9 @@ func (f *Filter) describe() string {
 	}
 	for i := range f.rules {
 		fmt.Fprintf(&b, "; %s: %s", f.rules[i].text, f.variants[f.rules[i].variant].name)
+	}
+	if f.canary != nil {
+		b.WriteString("; " + f.canary.String())
 	}
 	return b.String()
 }

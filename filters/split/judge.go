@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What a judge of canaries works with:
+// What a judge of canaries works with, the one of this package (canary.go) or another:
 //
 //	State.InForce     the filter that serves now; nil before the first request
 //	Filter.Variants   names, in the order of the document

@@ -20,6 +20,8 @@ type State struct {
 	inForce atomic.Pointer[Filter]
 	set     atomic.Pointer[override] // nil: the document's weights
 
+	trial trial // the canary, if there is one
+
 	mu sync.Mutex // held by those who change either; never by a loop but for the first request of a configuration
 }
 
@@ -90,6 +92,15 @@ func (f *Filter) Weights() Set {
 // a weight cannot be, and then nothing changes. It holds from the next request on, on all loops, until the process ends or a document with
 // other variants or weights comes into force.
 func (f *Filter) SetWeights(weights map[string]float64, by string, at time.Time) error {
+	_, err := f.setWeights(weights, by, at, nil)
+	return err
+}
+
+// errOthers is returned by setWeights if somebody else has set weights meanwhile.
+var errOthers = errors.New("somebody else has set weights")
+
+// setWeights sets them if still, which may be nil, says of those that were set last that this is in order, and returns what it has set.
+func (f *Filter) setWeights(weights map[string]float64, by string, at time.Time, still func(now *override) bool) (*override, error) {
 	said := make([]float64, len(f.variants))
 	for i := range said {
 		said[i] = core.Unsaid
@@ -97,34 +108,38 @@ func (f *Filter) SetWeights(weights map[string]float64, by string, at time.Time)
 	for name, w := range weights {
 		i := f.place(name)
 		if i < 0 {
-			return fmt.Errorf("split %q has no variant %q", f.state.name, name)
+			return nil, fmt.Errorf("split %q has no variant %q", f.state.name, name)
 		}
 		if !core.IsStep(w) {
-			return fmt.Errorf("the weight of %q is none from 0%% to 100%% in steps of 0.01%%", name)
+			return nil, fmt.Errorf("the weight of %q is none from 0%% to 100%% in steps of 0.01%%", name)
 		}
 		said[i] = w
 	}
 	if len(weights) == 0 {
-		return errors.New("no weights are given")
+		return nil, errors.New("no weights are given")
 	}
 	s := f.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := f.valid(s.set.Load())
+	if still != nil && !still(now) {
+		return nil, errOthers
+	}
 	from := f.usual
 	if now != nil {
 		from = now.weights
 	}
 	next, err := core.Set(said, from, f.usual)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o := &override{base: f.base, weights: next, by: by, at: at, before: now}
 	if now != nil {
 		o.depth = now.depth + 1
 	}
-	s.set.Store(o.bounded())
-	return nil
+	o = o.bounded()
+	s.set.Store(o)
+	return o, nil
 }
 
 // bounded forgets what was set too many changes ago.

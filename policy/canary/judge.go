@@ -109,7 +109,7 @@ type both struct{ canary, baseline Sample }
 // Begin returns the judge of a canary that begins now, and the transition to its first step: the caller sets the weight. The samples are
 // the counters' present state: what was before counts as the baseline's past only.
 func Begin(p Plan, now mono.Time, canary, baseline *Sample) (*Judge, Transition) {
-	j := &Judge{plan: p.withDefaults(), began: now, stepBegan: now, windowBegan: now, cause: TimeLeft,
+	j := &Judge{plan: p.Filled(), began: now, stepBegan: now, windowBegan: now, cause: TimeLeft,
 		errors: newWager(1, len(errorsMore)), latency: newWager(1, len(latencyPoints)*len(latencyOdds))}
 	at := both{*canary, *baseline}
 	j.first, j.stepFirst, j.last = at, at, at
@@ -275,7 +275,7 @@ func (j *Judge) Stop(now mono.Time, canary, baseline *Sample) (Transition, bool)
 // weight, or on the first.
 func (j *Judge) Replan(p Plan, now mono.Time, canary, baseline *Sample) (Transition, bool) {
 	weight := j.Weight()
-	j.plan = p.withDefaults()
+	j.plan = p.Filled()
 	step := 0
 	for i, w := range j.plan.Steps {
 		if w <= weight {

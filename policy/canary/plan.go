@@ -40,7 +40,8 @@ func DefaultSteps() []float64 { return []float64{0.01, 0.05, 0.25, 0.5, 1} }
 // StepsMax bounds a plan.
 const StepsMax = 32
 
-func (p Plan) withDefaults() Plan {
+// Filled returns the plan with its defaults filled in, and None as zero.
+func (p Plan) Filled() Plan {
 	if p.Steps = slices.Clone(p.Steps); len(p.Steps) == 0 {
 		p.Steps = DefaultSteps()
 	}

@@ -111,7 +111,7 @@ func (w *world) run(seed uint64, p Plan, most uint64) end {
 	canary, baseline := new(Sample), new(Sample)
 	now, incident := mono.Time(0), 0
 	var j *Judge
-	weight := p.withDefaults().Steps[0]
+	weight := p.Filled().Steps[0]
 	place := func() {
 		// A version's clients are so few that the share of the sick ones among them is chance's. It grows monotonely with the weight in truth;
 		// drawn anew at each step it is as uneven.
