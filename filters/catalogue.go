@@ -13,6 +13,7 @@ import (
 	"github.com/yumen-io/yumen/filters/basicauth"
 	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
+	"github.com/yumen-io/yumen/filters/colour"
 	"github.com/yumen-io/yumen/filters/compress"
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/decompress"
@@ -59,6 +60,7 @@ type Spec struct {
 	Decompress *decompress.Spec
 	Sizes      *sizes.Spec
 	Split      *split.Spec
+	Colour     *colour.Spec
 	Fallback   *fallback.Spec
 	Fault      *fault.Spec
 	Mirror     *mirror.Spec
@@ -143,6 +145,8 @@ func Compile(s Spec, c Context) (*Filter, []Problem) {
 		return compileSizes(s.Sizes, c)
 	case s.Split != nil:
 		return compileSplit(s.Split, c)
+	case s.Colour != nil:
+		return compileColour(s.Colour, c)
 	case s.Fault != nil:
 		return compileFault(s.Fault, c)
 	case s.Fallback != nil:

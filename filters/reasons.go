@@ -8,6 +8,7 @@ import (
 	"github.com/yumen-io/yumen/filters/basicauth"
 	"github.com/yumen-io/yumen/filters/breaker"
 	"github.com/yumen-io/yumen/filters/cache"
+	"github.com/yumen-io/yumen/filters/colour"
 	"github.com/yumen-io/yumen/filters/cors"
 	"github.com/yumen-io/yumen/filters/decompress"
 	"github.com/yumen-io/yumen/filters/extauth"
@@ -29,6 +30,7 @@ func Reasons() []string {
 		basicauth.Reasons(),
 		cors.Reasons(),
 		cache.Reasons(),
+		colour.Reasons(),
 		breaker.Reasons(),
 		hmacauth.Reasons(),
 		ip.Reasons(),

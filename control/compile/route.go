@@ -352,6 +352,8 @@ func (c *compiler) filterSpec(said *config.Filter, cluster string) (filters.Spec
 	case *config.SplitFilter:
 		spec, err := c.splitSpec(body)
 		return filters.Spec{Split: spec}, err
+	case *config.ColourFilter:
+		return filters.Spec{Colour: colourSpec(body)}, nil
 	case *config.FaultFilter:
 		return filters.Spec{Fault: faultSpec(body)}, nil
 	case *config.FallbackFilter:

@@ -46,6 +46,7 @@ var filterKinds = sync.OnceValue(func() []filterKind {
 		catalogued(decompressFilterObject, "Decode the bodies of requests for upstreams that cannot."),
 		catalogued(sizesFilterObject, "Bound the requests of a route."),
 		catalogued(splitFilterObject, "Divide requests among versions: canaries, blue and green."),
+		catalogued(colourFilterObject, "Mark requests at the edge: trace, experiment, user, device."),
 		catalogued(mirrorFilterObject, "Copy requests to another version."),
 		catalogued(faultFilterObject, "Inject faults on purpose."),
 		catalogued(fallbackFilterObject, "What a route does when its upstream has no answer."),

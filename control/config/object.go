@@ -153,7 +153,7 @@ type short[S any] struct {
 }
 
 // keysMax is the most keys an object may have.
-const keysMax = 24
+const keysMax = 32
 
 // given is which keys the text of an object has, and where.
 type given[S any] struct {
