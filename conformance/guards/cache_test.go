@@ -202,7 +202,9 @@ func TestStaleAnswers(t *testing.T) {
 	o := startOrigin(t, `Cache-Control: max-age=10, stale-if-error=600; Age: 20`)
 	k := startCache(t, "on", o)
 	k.asks("GET /e", "", "200 answer 1 | "+stored)
-	o.does(func(_ int64, w http.ResponseWriter, _ *http.Request) { http.Error(w, "broken", 503) })
+	o.does(func(_ int64, w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "broken", http.StatusServiceUnavailable)
+	})
 	k.asks("GET /e", "", "200 answer 1 | hit; fwd=stale; fwd-status=503; ttl=TTL")
 	o.does(func(int64, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	k.asks("GET /e", "", "200 answer 1 | hit; fwd=stale; ttl=TTL; detail=upstream_closed")
@@ -284,7 +286,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 
 	// A failure leaves it, and the upstream in peace for a second; what is not to be kept any more takes it out.
 	for _, fails := range []func(w http.ResponseWriter){
-		func(w http.ResponseWriter) { http.Error(w, "broken", 503) },
+		func(w http.ResponseWriter) { http.Error(w, "broken", http.StatusServiceUnavailable) },
 		func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 		func(w http.ResponseWriter) {
 			w.Header().Set("Cache-Control", "max-age=600")
@@ -416,7 +418,9 @@ func TestStaleAnswersAreExplained(t *testing.T) {
 			}
 		}
 	}
-	f("upstream_status", `"value": 503`, func(_ int64, w http.ResponseWriter, _ *http.Request) { http.Error(w, "broken", 503) })
+	f("upstream_status", `"value": 503`, func(_ int64, w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "broken", http.StatusServiceUnavailable)
+	})
 	f("upstream_closed", `"value": 502`, func(int64, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	if n, err := k.p.Metric("yumen_guard_decisions_total", `guard="pages"`, `outcome="degraded"`); n != 2 || err != nil {
 		t.Errorf("%v are counted as degraded: %v", n, err)
@@ -465,7 +469,9 @@ func TestCacheInShadow(t *testing.T) {
 	}
 	o.say("Cache-Control: max-age=10, stale-while-revalidate=600, stale-if-error=600; Age: 20")
 	k.asks("GET /s", "", "200 answer 7 | ")
-	o.does(func(_ int64, w http.ResponseWriter, _ *http.Request) { http.Error(w, "broken", 503) })
+	o.does(func(_ int64, w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "broken", http.StatusServiceUnavailable)
+	})
 	k.asks("GET /s", "", "503 broken | ")
 	for number, want := range map[string]float64{"hits": 4, "misses": 5, "stale": 1, "stored": 4, "responses": 4} {
 		if n, err := k.p.Metric("yumen_guard_number", `guard="pages"`, `number="`+number+`"`); n != want || err != nil {
@@ -603,7 +609,9 @@ func TestUnsafeRequestsTakeOut(t *testing.T) {
 	o.say("Cache-Control: max-age=600; Location: /other")
 	k.asks("PUT /b", "", "200 answer 5 | fwd=method")
 	k.asks("GET /other", "", "200 answer 6 | "+stored)
-	o.does(func(_ int64, w http.ResponseWriter, _ *http.Request) { http.Error(w, "broken", 500) })
+	o.does(func(_ int64, w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "broken", http.StatusInternalServerError)
+	})
 	k.asks("DELETE /a", "", "500 broken | fwd=method")
 	k.asks("GET /a", "", "200 answer 4 | hit; ttl=TTL")
 }
