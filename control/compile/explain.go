@@ -173,10 +173,25 @@ func (p *Plan) explainRoute(e *Explanation, h *message.Head, req ExplainRequest)
 		}
 		e.Params[name] = string(value)
 	}
+	client := req.Client
+	if !client.IsValid() {
+		client = exampleClient
+	}
+	cluster := r.Cluster
 	for i, f := range r.filters {
 		view := FilterView{Kind: f.Hooks.Name, Name: r.said.Filters[i].Name, Text: f.Text}
 		if f.Guard != nil {
 			view.Mode = f.Guard.Mode.String()
+		}
+		if f.Split != nil {
+			view.Text = f.Split.String() // with the weights that hold now
+			choice := f.Split.Choose(h, &params, client)
+			if choice.Variant == "" {
+				view.Text += "; which variant this request goes to cannot be told: " + choice.Why
+			} else {
+				view.Text += "; this request goes to " + choice.Variant + " " + choice.Why
+				cluster = choice.Cluster.Index
+			}
 		}
 		e.Filters = append(e.Filters, view)
 		if f.Request != nil {
@@ -189,15 +204,15 @@ func (p *Plan) explainRoute(e *Explanation, h *message.Head, req ExplainRequest)
 	case r.said.Redirect != nil:
 		e.Redirect = &RedirectView{r.said.Redirect.Status, r.said.Redirect.To}
 	default:
-		p.explainProxy(e, r, h, &params, req.Client)
+		p.explainProxy(e, r, cluster, h, &params, client)
 	}
 }
 
 // exampleClient is an address for documentation (RFC 5737).
 var exampleClient = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 
-func (p *Plan) explainProxy(e *Explanation, r *RoutePlan, h *message.Head, params *route.Params, client netip.Addr) {
-	c := p.Clusters[r.Cluster]
+func (p *Plan) explainProxy(e *Explanation, r *RoutePlan, cluster int, h *message.Head, params *route.Params, client netip.Addr) {
+	c := p.Clusters[cluster]
 	e.Cluster = c.Name
 	e.Forwarded = &ForwardedView{string(h.AuthorityBytes()), string(h.PathBytes()), string(h.QueryBytes())}
 	e.Balance = &BalanceView{Algorithm: c.Algorithm}
@@ -205,9 +220,6 @@ func (p *Plan) explainProxy(e *Explanation, r *RoutePlan, h *message.Head, param
 		e.Balance.Endpoints = append(e.Balance.Endpoints, EndpointView{t.Address, t.Weight, t.Priority, t.Addr.IsValid(), false})
 	}
 	if r.Route.Key != nil {
-		if !client.IsValid() {
-			client = exampleClient
-		}
 		explainKey(e.Balance, c, r.Route.Key, h, params, client)
 	}
 	said := r.said
