@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -29,10 +30,11 @@ type authService struct {
 	*httptest.Server
 	asked atomic.Int32
 	told  atomic.Pointer[http.Header]
+	held  chan struct{} // until it is closed
 }
 
 func newAuthService(t *testing.T, addr string) *authService {
-	s := &authService{}
+	s := &authService{held: make(chan struct{})}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +78,11 @@ func newAuthService(t *testing.T, addr string) *authService {
 			panic(http.ErrAbortHandler)
 		case "hang":
 			<-r.Context().Done()
+		case "held":
+			select {
+			case <-s.held:
+			case <-r.Context().Done():
+			}
 		case "endless":
 			for r.Context().Err() == nil {
 				fmt.Fprint(w, strings.Repeat("x", 1000))
@@ -282,6 +289,89 @@ func TestAServiceDecidesAboutRequests(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// While questions are under way a document changes what becomes of their answers: whoever waited gets one, whoever does not is not held.
+func TestAGuardGoesIntoTheShadowWhileItAsks(t *testing.T) {
+	authAddr := gateway.FreeAddr(t)
+	service := newAuthService(t, authAddr)
+	addr := gateway.FreeAddr(t)
+	document := fmt.Sprintf(`listen: %q
+clusters:
+  app: {endpoints: [%q]}
+  auth: {endpoints: [%q]}
+routes:
+  - {path: /*, cluster: app, filters: [ext_auth: {cluster: auth, timeout: 20s, cache: {for: 1ms, key: path}, mode: enforce}]}
+`, addr, heldFields(t), authAddr)
+	p := gateway.Start(t, document, gateway.Options{})
+	const clients = 8 // each on a connection of its own, and so on all loops
+	var wait sync.WaitGroup
+	answers := make(chan int, clients)
+	for range clients {
+		wait.Go(func() {
+			tr := &http.Transport{}
+			defer tr.CloseIdleConnections()
+			resp, err := (&http.Client{Transport: tr, Timeout: patience}).Get("http://" + addr + "/x/held")
+			if err != nil {
+				answers <- 0
+				return
+			}
+			resp.Body.Close()
+			answers <- resp.StatusCode
+		})
+	}
+	gateway.Eventually(t, patience, "all have asked, or wait with those who have", func() error {
+		if n := authNumber(p, "questions") + authNumber(p, "questions_joined"); n != clients {
+			return fmt.Errorf("%v", n)
+		}
+		return nil
+	})
+	p.WriteConfig(strings.Replace(document, "enforce", "shadow", 1))
+	gateway.Eventually(t, patience, "the new document is in force", func() error {
+		if n, err := p.Metric("yumen_config_revision"); err != nil || n != 2 {
+			return fmt.Errorf("revision %v, %v", n, err)
+		}
+		return nil
+	})
+	c := plainClient(t)
+	for range 3 {
+		if resp := ask(t, c, addr, "GET /x/held", "", nil); resp.StatusCode != 200 {
+			t.Errorf("in shadow mode: %d", resp.StatusCode)
+		}
+	}
+	p.WriteConfig(document)
+	gateway.Eventually(t, patience, "the old document is in force again", func() error {
+		if n, err := p.Metric("yumen_config_revision"); err != nil || n != 3 {
+			return fmt.Errorf("revision %v, %v", n, err)
+		}
+		return nil
+	})
+	wait.Go(func() {
+		if resp, err := c.Get("http://" + addr + "/x/held"); err != nil || resp.StatusCode != 200 {
+			t.Errorf("with a question of shadow mode: %v, %v", resp, err)
+		}
+	})
+	gateway.Eventually(t, patience, "it waits, too", func() error {
+		if n := authNumber(p, "questions") + authNumber(p, "questions_joined"); n != clients+4 {
+			return fmt.Errorf("%v", n)
+		}
+		return nil
+	})
+	close(service.held)
+	wait.Wait()
+	for range clients {
+		if status := <-answers; status != 200 {
+			t.Errorf("status %d", status)
+		}
+	}
+}
+
+func authNumber(p *gateway.Process, number string) float64 {
+	n, err := p.Metric("yumen_guard_number", `kind="ext_auth"`, fmt.Sprintf("number=%q", number))
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // authCalls is a service of Envoy's protocol, with Envoy's types.

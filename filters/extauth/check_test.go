@@ -52,6 +52,7 @@ func show(v *verdict, ok bool) string {
 func TestAnswersByCall(t *testing.T) {
 	yes := option("X-User", "alice", core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD)
 	appended := option("X-Group", "a", core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD)
+	//lint:ignore SA1019 services go on setting it
 	appended.Append = wrapperspb.Bool(true)
 	raw := &core.HeaderValueOption{Header: &core.HeaderValue{Key: "x-raw", RawValue: []byte("r")}}
 	for _, c := range []struct {

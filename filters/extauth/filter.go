@@ -22,7 +22,8 @@ type Filter struct {
 	memory  *memory
 }
 
-// visit is one request's, from the hook to its end. Loop-owned, and pooled.
+// visit is one request's, from the hook to its end. Those of one question may be of different configurations, one that enforces
+// and one in shadow mode. Loop-owned, and pooled.
 type visit struct {
 	x       *gateway.Exchange
 	filter  *Filter
@@ -63,27 +64,29 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 			return f.conclude(v)
 		}
 	}
-	shadow := f.guard.Mode == gateway.Shadow
-	if !shadow {
+	if v.waits() {
 		v.wake = x.Suspend() // before the question: it may be answered at once
 	}
 	fl := d.flights[t]
 	if !keep || fl == nil {
-		if shadow && d.aside >= asideMax {
+		if !v.waits() && d.aside >= asideMax {
 			f.memory.shadowedOut.Add(1)
 			v.verdict = &verdict{says: nobodyAsked}
 			return f.conclude(v)
 		}
-		fl = f.depart(x, d, v, t, keep)
+		f.depart(x, d, v, t, keep)
 	} else {
 		f.memory.joined.Add(1)
 		fl.join(v)
 	}
-	if shadow {
-		return gateway.GoOn
+	if v.waits() {
+		return gateway.Waiting
 	}
-	return gateway.Waiting
+	return gateway.GoOn
 }
+
+// waits tells whether the request does.
+func (v *visit) waits() bool { return v.filter.guard.Mode != gateway.Shadow }
 
 // answered goes on with a request whose answer has come.
 func (f *Filter) answered(x *gateway.Exchange) gateway.Verdict {

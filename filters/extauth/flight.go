@@ -15,7 +15,7 @@ type flight struct {
 	desk    *desk
 	tag     tag
 	keep    bool // the verdict, in the cache; others may join
-	shadow  bool
+	shadow  bool // sent for a request that does not wait: it is given up for nobody
 	began   mono.Time
 	waiters []*visit
 	late    int // requests of shadow mode that ended before the answer
@@ -31,8 +31,8 @@ type flight struct {
 }
 
 // depart sends the question of v's request.
-func (f *Filter) depart(x *gateway.Exchange, d *desk, v *visit, t tag, keep bool) *flight {
-	fl := &flight{filter: f, desk: d, tag: t, keep: keep, shadow: f.guard.Mode == gateway.Shadow, began: v.began}
+func (f *Filter) depart(x *gateway.Exchange, d *desk, v *visit, t tag, keep bool) {
+	fl := &flight{filter: f, desk: d, tag: t, keep: keep, shadow: !v.waits(), began: v.began}
 	fl.join(v)
 	if fl.shadow {
 		d.aside++
@@ -51,7 +51,6 @@ func (f *Filter) depart(x *gateway.Exchange, d *desk, v *visit, t tag, keep bool
 		f.ask(x, d)
 	}
 	fl.sent = x.Send(e)
-	return fl
 }
 
 func (fl *flight) join(v *visit) {
@@ -66,11 +65,10 @@ func (fl *flight) leave(v *visit) {
 		return
 	}
 	fl.waiters = slices.Delete(fl.waiters, i, i+1)
-	if fl.shadow {
+	if !v.waits() {
 		fl.late++
-		return
 	}
-	if len(fl.waiters) == 0 && !fl.landed {
+	if len(fl.waiters) == 0 && !fl.landed && !fl.shadow {
 		fl.forget()
 		fl.landed = true
 		fl.sent.Cancel()
@@ -102,21 +100,21 @@ func (fl *flight) land(said *verdict) {
 	}
 	if fl.shadow {
 		fl.desk.aside--
-		switch {
-		case said.says == yes:
-			f.memory.lateYes.Add(uint64(fl.late))
-		case said.says <= elsewhere || !f.spec.Open:
-			f.memory.lateNo.Add(uint64(fl.late))
-		}
+	}
+	switch {
+	case said.says == yes:
+		f.memory.lateYes.Add(uint64(fl.late))
+	case said.says <= elsewhere || !f.spec.Open:
+		f.memory.lateNo.Add(uint64(fl.late))
 	}
 	waiters := fl.waiters
 	fl.waiters = nil
 	for _, v := range waiters {
 		v.flight, v.verdict = nil, said
-		if fl.shadow {
-			v.filter.conclude(v)
-		} else {
+		if v.waits() {
 			v.wake.Soon(v.filter.goOn)
+		} else {
+			v.filter.conclude(v)
 		}
 	}
 }
