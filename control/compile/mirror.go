@@ -6,6 +6,7 @@ import (
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/filters/mirror"
 	"github.com/yumen-io/yumen/gateway"
+	"github.com/yumen-io/yumen/policy/compare"
 )
 
 func (c *compiler) mirrorSpec(said *config.MirrorFilter) (*mirror.Spec, error) {
@@ -17,6 +18,30 @@ func (c *compiler) mirrorSpec(said *config.MirrorFilter) (*mirror.Spec, error) {
 		Timeout: said.Timeout, Remove: said.Headers.Remove, Set: gatewayFields(said.Headers.Set), Add: gatewayFields(said.Headers.Add)}
 	if s.BodyBytesMax == 0 {
 		s.BodyBytesMax = mirror.NoBodies
+	}
+	how := said.Compare
+	if how == nil {
+		return s, nil
+	}
+	s.Compare = &mirror.Compare{BodyBytesMax: how.MaxBody, Examples: how.Examples,
+		Config: compare.Config{Fields: how.Headers, Tolerance: how.JSON.Tolerance.Fraction(), AnyOrder: how.JSON.AnyOrder}}
+	for _, text := range how.JSON.Ignore {
+		p, err := compare.ParsePattern(text)
+		if err != nil {
+			return nil, err
+		}
+		s.Compare.Config.Ignore = append(s.Compare.Config.Ignore, p)
+	}
+	if name := how.To.Value; name != "" {
+		to, err := c.requestCluster(name)
+		if err != nil {
+			return nil, err
+		}
+		s.Compare.To = &to
+		return s, nil
+	}
+	for i := range c.doc.Clusters { // the route's is among them
+		s.Compare.Clusters = append(s.Compare.Clusters, gateway.ClusterRef{Name: c.doc.Clusters[i].Name, Index: i})
 	}
 	return s, nil
 }
@@ -49,6 +74,15 @@ func (c *compiler) checkMirrors(i int) {
 		where := c.inRoute(i, fmt.Sprintf("filters[%d]", j), r.Filters[j].Pos)
 		if r.Cluster.Value != "" && said.Cluster.Value == r.Cluster.Value {
 			c.fail(where, fmt.Sprintf("the copies go to cluster %q, which the requests go to themselves", r.Cluster.Value), "name the cluster of another version")
+		}
+		if how := said.Compare; how != nil {
+			switch {
+			case how.To.Value == said.Cluster.Value:
+				c.fail(where, fmt.Sprintf("the third copy would go to cluster %q, where the copies go", said.Cluster.Value),
+					"name the cluster of the old version, or remove to:")
+			case r.Cluster.Value == "":
+				c.warn(where, "the route has no cluster whose answers could be compared", "remove compare:, or the mirror")
+			}
 		}
 	}
 }

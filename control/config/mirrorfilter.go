@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/yumen-io/yumen/policy/compare"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -20,6 +21,7 @@ type MirrorFilter struct {
 	InFlight      int
 	Timeout       time.Duration
 	Headers       FieldChanges
+	Compare       *MirrorCompare // nil: answers to copies are thrown away
 	Guard         GuardMode
 }
 
@@ -48,6 +50,8 @@ var mirrorFilterObject = sync.OnceValue(func() *object[MirrorFilter] {
 				`How long a copy may take. 5s: a slower one only keeps others from being made.`),
 			always("headers", section(fieldChangesObject), func(v *T) *FieldChanges { return &v.Headers },
 				`What happens to the fields of copies: to take credentials away, for example. X-Yumen-Mirror, with the filter's name, is always set.`),
+			off("compare", mirrorCompareObject, func(v *T) **MirrorCompare { return &v.Compare },
+				`Whether what is answered to copies is compared with what is answered to the originals. Off: it takes a third request for noise, and memory.`),
 			def("mode", guardMode(), func(v *T) *GuardMode { return &v.Guard }, GuardEnforce,
 				`enforce, shadow (count what would be copied, and send nothing) or off. Enforced by default: who writes a mirror down wants it.`),
 		},
@@ -62,6 +66,67 @@ var mirrorFilterObject = sync.OnceValue(func() *object[MirrorFilter] {
 		check: checkMirror,
 	}
 })
+
+// MirrorCompare is how answers to copies are compared with those to the originals.
+type MirrorCompare struct {
+	To       Text
+	Headers  []string
+	JSON     MirrorJSON
+	MaxBody  int64
+	Examples int
+}
+
+// MirrorJSON is what matters in JSON.
+type MirrorJSON struct {
+	Ignore    []string
+	Tolerance Percent
+	AnyOrder  bool
+}
+
+var mirrorCompareObject = sync.OnceValue(func() *object[MirrorCompare] {
+	type T = MirrorCompare
+	return &object[T]{
+		name: "mirror_compare", article: "the",
+		about: "How answers of the new version are compared with those of the old one: status, headers, and bodies, JSON by its structure. What the old version answers differently to a third copy is noise, and left out.",
+		keys: []key[T]{
+			may("to", clusterName(), func(v *T) *Text { return &v.To },
+				`Cluster of the old version, which gets the third copy when the original has been answered. By default the route's own. Only GET, HEAD and OPTIONS are sent to it again.`),
+			def("headers", oneOrMore(inLowerCase(fieldName())), func(v *T) *[]string { return &v.Headers }, []string{"content-type"},
+				`Fields of answers to compare.`),
+			always("json", section(mirrorJSONObject), func(v *T) *MirrorJSON { return &v.JSON },
+				`What matters in JSON.`),
+			def("max_body", size(1, 4<<20), func(v *T) *int64 { return &v.MaxBody }, 256<<10,
+				`Answers with a longer body are not compared. Three of them are kept for each copy under way: 256KiB of 64 copies are 48MiB on each loop at worst.`),
+			def("examples", integer(1, 1000), func(v *T) *int { return &v.Examples }, 20,
+				`How many of the last requests with different answers are kept. 20 is as many as somebody reads.`),
+		},
+		short: onOnly[T](),
+		check: func(d *decoder, n *yaml.Node, v *T, g given[T]) { refuseTwiceAt(d, g, "headers", v.Headers) },
+	}
+})
+
+var mirrorJSONObject = sync.OnceValue(func() *object[MirrorJSON] {
+	type T = MirrorJSON
+	return &object[T]{
+		name: "mirror_json", article: "the",
+		about: "What matters in JSON that is compared.",
+		keys: []key[T]{
+			emptyByDefault("ignore", oneOrMore(text("path", jsonPath)), func(v *T) *[]string { return &v.Ignore },
+				`Places that do not matter, with all beneath them: $.ts a member, $.items[].id one of all elements, $.*.id one of all members, $..id at any depth, $["a b"] one with other characters.`),
+			def("tolerance", percent(), func(v *T) *Percent { return &v.Tolerance }, 0,
+				`By how much numbers may differ, as a part of the larger.`),
+			def("any_order", boolean(), func(v *T) *bool { return &v.AnyOrder }, false,
+				`Whether arrays with the same elements in another order are equal. Off: to most readers of an array its order matters.`),
+		},
+	}
+})
+
+func jsonPath(s string) (cause, fix string) {
+	if _, err := compare.ParsePattern(s); err != nil {
+		return err.Error(), ""
+	}
+	return "", ""
+}
 
 // safeMethods are those that change nothing (RFC 9110 9.2.1).
 var safeMethods = []string{"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT"}
@@ -99,4 +164,10 @@ func checkMirror(d *decoder, n *yaml.Node, v *MirrorFilter, g given[MirrorFilter
 }
 
 // clusterNames are the clusters that the filter sends requests to.
-func (v *MirrorFilter) clusterNames() []string { return []string{v.Cluster.Value} }
+func (v *MirrorFilter) clusterNames() []string {
+	names := []string{v.Cluster.Value}
+	if v.Compare != nil {
+		names = append(names, v.Compare.To.Value)
+	}
+	return names
+}

@@ -19,7 +19,7 @@ type state struct {
 type loopState struct {
 	inFlight int
 	free     []*flight
-	overlong []*flight // whose answers have become too long to be read to the end
+	overlong []*side // whose answers have become too long to be read to the end
 }
 
 // flightsKept bounds the free flights of a loop, which keep the memory of a body each.

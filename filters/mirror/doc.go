@@ -7,5 +7,8 @@
 //
 //	filter.go     settings to hooks
 //	flight.go     one copy, from the request to the end of what is answered
+//	compare.go    the three answers that are compared: the original's, the copy's, and another of the old version's
+//	answer.go     one of them
+//	report.go     the goroutine that compares, and what it has found
 //	counts.go     what is remembered over configurations
 package mirror

@@ -27,6 +27,7 @@ type Spec struct {
 	// Changes to the fields of copies: removed, then set, then added.
 	Remove   []string
 	Set, Add []gateway.Field
+	Compare  *Compare // nil: what is answered to copies is thrown away
 }
 
 const (
@@ -64,11 +65,12 @@ type Problem struct {
 
 // Filter is a compiled Spec. It is frozen, but for its state.
 type Filter struct {
-	spec  Spec
-	name  []byte
-	guard *gateway.Guard
-	state *state
-	below uint64 // a request is copied if a random number is
+	spec   Spec
+	name   []byte
+	guard  *gateway.Guard
+	state  *state
+	report *report // of comparisons; nil: none are made
+	below  uint64  // a request is copied if a random number is
 }
 
 // Compile checks s and makes a filter of it, or says everything that is wrong.
@@ -88,6 +90,16 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	if s.Timeout == 0 {
 		s.Timeout = TimeoutDefault
 	}
+	if s.Compare != nil {
+		c := *s.Compare
+		if c.BodyBytesMax == 0 {
+			c.BodyBytesMax = CompareBytesDefault
+		}
+		if c.Examples == 0 {
+			c.Examples = ExamplesDefault
+		}
+		s.Compare = &c
+	}
 	var problems []Problem
 	for _, p := range []struct {
 		wrong      bool
@@ -97,6 +109,8 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 		{s.BodyBytesMax < NoBodies || s.BodyBytesMax > BodyBytesMax, "max_body", "a copy's body has at most 1 MiB"},
 		{s.InFlight < 0 || s.InFlight > InFlightMax, "in_flight", "at most 10000 copies can be under way"},
 		{s.Timeout < 0, "timeout", "a timeout is above zero"},
+		{s.Compare != nil && (s.Compare.BodyBytesMax < 0 || s.Compare.BodyBytesMax > CompareBytesMax), "compare.max_body", "bodies of at most 4 MiB are compared"},
+		{s.Compare != nil && (s.Compare.Examples < 0 || s.Compare.Examples > ExamplesMax), "compare.examples", "at most 1000 examples are kept"},
 		{slices.Contains(s.Methods, "CONNECT"), "methods", "a tunnel cannot be copied"},
 	} {
 		if p.wrong {
@@ -113,15 +127,29 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	}
 	f.state = gateway.Recall(memory, "mirror/"+guard.Name, newState)
 	guard.Tell = f.tell
+	if f.spec.Compare != nil {
+		f.report = gateway.Recall(memory, reportKey(guard.Name, &f.spec), newReport)
+		guard.Detail = f.report.view
+	}
 	return f, nil
 }
 
 // Hooks returns the filter's hooks.
-func (f *Filter) Hooks() gateway.Hooks { return gateway.Hooks{Name: "mirror", Request: f.request} }
+func (f *Filter) Hooks() gateway.Hooks {
+	h := gateway.Hooks{Name: "mirror", Request: f.request}
+	if f.report != nil {
+		h.Response, h.Done = f.response, f.done
+	}
+	return h
+}
 
 // String says what the filter does.
 func (f *Filter) String() string {
-	return fmt.Sprintf("copies of %s %s to cluster %s, bodies up to %d B, %d under way on each loop, %v each", shareText(f.spec.Share),
+	compared := ""
+	if f.report != nil {
+		compared = "; answers are compared"
+	}
+	return fmt.Sprintf("copies of %s %s to cluster %s, bodies up to %d B, %d under way on each loop, %v each"+compared, shareText(f.spec.Share),
 		strings.Join(f.spec.Methods, ", "), f.spec.Cluster.Name, f.spec.BodyBytesMax, f.spec.InFlight, f.spec.Timeout)
 }
 
@@ -132,7 +160,12 @@ func shareText(s float64) string {
 	return fmt.Sprintf("%.6g%% of", 100*s)
 }
 
-func (f *Filter) tell(yield func(number string, value float64)) { f.state.tell(yield) }
+func (f *Filter) tell(yield func(number string, value float64)) {
+	f.state.tell(yield)
+	if f.report != nil {
+		f.report.tell(yield)
+	}
+}
 
 // request chooses requests, and begins their copies. Those without a body are copied at once, others when they are complete.
 func (f *Filter) request(x *gateway.Exchange) gateway.Verdict {
@@ -155,6 +188,9 @@ func (f *Filter) request(x *gateway.Exchange) gateway.Verdict {
 		return f.judge(x, l, wouldSend, "the request would have been copied")
 	}
 	t := f.open(x, l)
+	if f.report != nil {
+		t.comparing(x)
+	}
 	if x.BodyEnded() && h.Length == 0 {
 		t.send(x)
 	} else if err := x.AddRequestStage(t.watch(x)); err != nil {

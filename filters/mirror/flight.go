@@ -4,6 +4,7 @@ import (
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/gateway"
+	"github.com/yumen-io/yumen/internal/mono"
 )
 
 // flight is one copy: collected while the request passes, sent when that is complete, and answered to nobody. It may outlive the
@@ -22,6 +23,11 @@ type flight struct {
 	placed  bool // it counts as under way
 	gone    bool // there will be no copy
 	copy    side
+
+	// Of one whose answers are compared.
+	compared *comparison
+	answer   answerStage
+	third    side
 }
 
 // open takes a place, and the head as it is now. The caller holds the flight.
@@ -34,7 +40,7 @@ func (f *Filter) open(x *gateway.Exchange, l *loopState) *flight {
 		t = new(flight)
 	}
 	t.f, t.home, t.hold, t.placed, t.gone = f, l, 1, true, false
-	t.request.t, t.copy.t = t, t
+	t.request.t, t.copy.t, t.third.t = t, t, t
 	l.inFlight++
 	f.state.inFlight.Add(1)
 	x.Request.CopyRequest(&t.head)
@@ -75,9 +81,14 @@ func (t *flight) release() {
 		return
 	}
 	t.leave()
+	if t.compared != nil {
+		t.conclude()
+		t.compared = nil
+	}
 	l := t.home
 	t.f, t.home, t.body = nil, nil, t.body[:0]
 	t.copy.reset()
+	t.third.reset()
 	if len(l.free) < flightsKept {
 		l.free = append(l.free, t)
 	}
@@ -147,6 +158,8 @@ func (s *requestStage) Release(*buf.Pool, bool) {
 // side is one copy that was sent, and its answer.
 type side struct {
 	t      *flight
+	into   *answer // nil: it is thrown away
+	began  mono.Time
 	errand gateway.Sent
 	came   int64 // of the answer's body
 	status int
@@ -158,6 +171,7 @@ type side struct {
 func (s *side) begin(x *gateway.Exchange, to gateway.ClusterRef) {
 	t := s.t
 	t.hold++ // for this call
+	s.began = mono.Now()
 	s.errand = x.Send(gateway.Errand{Cluster: to, Head: &t.head, Body: t.body, Timeout: t.f.spec.Timeout, Answers: s})
 	t.release()
 }
@@ -167,13 +181,20 @@ func (s *side) reset() { *s = side{} }
 // AnswerHead is for engine.Answers.
 func (s *side) AnswerHead(h *message.Head) {
 	s.status = h.Status
+	if a := s.into; a != nil {
+		a.read(h, &s.t.f.spec.Compare.Config)
+		a.took = mono.Now().Sub(s.began)
+	}
 	if h.Length > answerBytesMax {
 		s.tooLong()
 	}
 }
 
-// AnswerData is for engine.Answers: it is thrown away.
+// AnswerData is for engine.Answers.
 func (s *side) AnswerData(src *buf.Chain, n int, p *buf.Pool) {
+	if a := s.into; a != nil && !a.large && a.room(n, s.t.f.spec.Compare.BodyBytesMax) {
+		a.Body = append(a.Body, src.Pull(p, n)[:n]...)
+	}
 	src.Skip(p, n)
 	if s.came += int64(n); s.came > answerBytesMax {
 		s.tooLong()
@@ -184,23 +205,31 @@ func (s *side) AnswerData(src *buf.Chain, n int, p *buf.Pool) {
 func (s *side) tooLong() {
 	if !s.long {
 		s.long = true
-		s.t.home.overlong = append(s.t.home.overlong, s.t)
+		if s.into != nil {
+			s.into.large = true
+		}
+		s.t.home.overlong = append(s.t.home.overlong, s)
 	}
 }
 
 // leaveOverlong ends errands whose answers are too long, when the loop comes by the next time: with a request, or else when their
 // time is over.
 func (l *loopState) leaveOverlong() {
-	for i, t := range l.overlong {
+	for i, s := range l.overlong {
 		l.overlong[i] = nil
-		t.copy.errand.Cancel()
-		t.copy.over(answered)
+		s.errand.Cancel()
+		s.over(answered)
 	}
 	l.overlong = l.overlong[:0]
 }
 
 // AnswerEnd is for engine.Answers.
-func (s *side) AnswerEnd(*message.Fields) { s.end(answered) }
+func (s *side) AnswerEnd(*message.Fields) {
+	if s.into != nil {
+		s.into.whole = true
+	}
+	s.end(answered)
+}
 
 // AnswerFailed is for engine.Answers.
 func (s *side) AnswerFailed(error) { s.end(failed) }
@@ -209,8 +238,8 @@ func (s *side) AnswerFailed(error) { s.end(failed) }
 func (s *side) end(how count) {
 	if s.long {
 		l := s.t.home
-		for i, t := range l.overlong {
-			if t == s.t {
+		for i, o := range l.overlong {
+			if o == s {
 				l.overlong = append(l.overlong[:i], l.overlong[i+1:]...)
 				break
 			}
@@ -223,9 +252,11 @@ func (s *side) end(how count) {
 func (s *side) over(how count) {
 	t := s.t
 	s.ended = true
-	t.f.state.add(how)
-	if s.status >= 500 {
-		t.f.state.add(answeredErrors)
+	if s == &t.copy {
+		t.f.state.add(how)
+		if s.status >= 500 {
+			t.f.state.add(answeredErrors)
+		}
 	}
 	t.release()
 }
