@@ -15,7 +15,7 @@ import (
 	"github.com/yumen-io/yumen/conformance/gateway"
 )
 
-const faultDocument = `listen: %q
+const faultDocument = `listeners: [{address: %q, protocols: [http1, h2c]}]
 clusters:
   app: {endpoints: [%q]}
 filters:
@@ -27,6 +27,7 @@ filters:
   expired: {fault: {abort: 503, expires: 2020-01-01T00:00:00Z}}
   shadow: {fault: {abort: 503, delay: 10s, budget: 2, mode: shadow}}
   stopped: {fault: {when: {headers: {x-fault: ""}}, abort: 503, after: 1h, stop_when: {error_ratio: 5%%, over: 5s}}}
+  call: {fault: {abort: grpc_resource_exhausted, after: 1h}}
   clients: {fault: {when: {clients: 10.0.0.0/8}, abort: 503, after: 1h}}
 routes:
   - {path: /abort/*, filters: [abort], cluster: app}
@@ -38,6 +39,7 @@ routes:
   - {path: /shadow/*, filters: [shadow], cluster: app}
   - {path: /stopped/*, filters: [stopped], cluster: app}
   - {path: /clients/*, filters: [clients], cluster: app}
+  - {path: /call/*, filters: [call], cluster: app}
 `
 
 func TestFaultsAreInjected(t *testing.T) {
@@ -116,6 +118,27 @@ func TestFaultsAreInjected(t *testing.T) {
 		t.Errorf("%d of 100 at 10 %%", injected)
 	}
 
+	t.Run("over HTTP/2", func(t *testing.T) {
+		tr := &http.Transport{Protocols: new(http.Protocols)}
+		tr.Protocols.SetUnencryptedHTTP2(true)
+		defer tr.CloseIdleConnections()
+		h2 := &http.Client{Transport: tr, Timeout: patience}
+		if resp, err := h2.Get("http://" + addr + "/reset/a"); err == nil {
+			t.Errorf("a reset stream: status %d", resp.StatusCode)
+		}
+		resp := ask(t, h2, addr, "GET /cut/large", "", nil)
+		if text, err := io.ReadAll(resp.Body); err == nil || len(text) != 1000 {
+			t.Errorf("a cut answer: %d bytes, %v", len(text), err)
+		}
+		resp = ask(t, h2, addr, "POST /call/service/Method", "Content-Type: application/grpc; Te: trailers", strings.NewReader("\x00\x00\x00\x00\x00"))
+		if got := fmt.Sprint(resp.StatusCode, resp.Header["Grpc-Status"], resp.Header["X-Yumen-Fault"]); got != "200 [8] [abort]" {
+			t.Errorf("a call: %s", got)
+		}
+		resp = ask(t, h2, addr, "GET /call/a", "", nil)
+		if resp.StatusCode != 503 {
+			t.Errorf("no call: %d", resp.StatusCode)
+		}
+	})
 	t.Run("what is done is recorded", func(t *testing.T) {
 		status, text, err := p.AdminGet("/api/decisions?kind=fault")
 		if err != nil || status != 200 {
