@@ -63,7 +63,7 @@ func (x *Exchange) failWithAllow(found route.Result) {
 	h.Add([]byte("Allow"), b)
 	x.w.scratch = b
 	x.reason = badMethod.Reason
-	x.send(h, explanation(x.w.scratch[:0], badMethod.Reason, badMethod.Text, x.requestID))
+	x.send(h, x.w.explanation(badMethod.Reason, badMethod.Text, x.requestID))
 }
 
 // say answers with a sentence and the reason's word.
@@ -79,7 +79,7 @@ func (x *Exchange) say(status int, reason, text string) {
 	}
 	h := x.w.newAnswer(status, reason, x.requestID)
 	h.AddString("Content-Type", plainText)
-	x.send(h, explanation(x.w.scratch[:0], reason, text, x.requestID))
+	x.send(h, x.w.explanation(reason, text, x.requestID))
 }
 
 // answerOptions answers OPTIONS *, which is about the server and not about a resource (RFC 9110 9.3.7), so that no route is
@@ -136,6 +136,7 @@ func (x *Exchange) redirect(r *Redirect) {
 // send answers the client and ends the exchange.
 func (x *Exchange) send(h *message.Head, body []byte) {
 	x.w.countAnswer(x.reason)
+	x.endWait()
 	x.answered = true
 	h.Length = int64(len(body)) // as far as filters are concerned
 	x.filterResponse(h)
@@ -259,14 +260,16 @@ func (w *Worker) date() string {
 	return w.dateText
 }
 
-// explanation is the body of a failure's answer: a line for people, and the two words to look it up by.
-func explanation(b []byte, reason, text string, requestID []byte) []byte {
-	b = append(b, text...)
+// explanation returns the body of a failure's answer: a line for people, and the two words to look it up by. It is in memory
+// of its own, since filters use the scratch when they get the answer's head; the next explanation takes it over.
+func (w *Worker) explanation(reason, text string, requestID []byte) []byte {
+	b := append(w.sentence[:0], text...)
 	b = append(b, "\nreason: "...)
 	b = append(b, reason...)
 	b = append(b, "\nrequest: "...)
 	b = append(b, requestID...)
-	return append(b, '\n')
+	w.sentence = append(b, '\n')
+	return w.sentence
 }
 
 // refuseConn answers on a connection whose bytes are no request: there is no exchange.
@@ -277,7 +280,7 @@ func (w *Worker) refuseConn(l *Listener, s *engine.Stream, peer netip.AddrPort, 
 	id := w.appendRequestID(space[:0])
 	h := w.newAnswer(r.Status, r.Reason, id)
 	h.AddString("Content-Type", plainText)
-	body := explanation(w.scratch[:0], r.Reason, r.Text, id)
+	body := w.explanation(r.Reason, r.Text, id)
 	sendAnswer(w.engine.Bufs, s, h, body, false)
 	w.reportRefusal(l, peer, r, id)
 }

@@ -286,6 +286,7 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 func (a *Attempt) tunnel() {
 	x := a.x
 	x.tunnel, x.bodyEnded, a.sentEnd = true, false, false
+	x.releaseStages() // which are for bodies
 	a.step, a.written = stepTunnel, 0
 	a.given.Judge(health.OK)
 	a.cluster.Counters().AttemptDone(int(health.OK), a.headAt.Sub(a.began))

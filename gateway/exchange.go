@@ -488,7 +488,7 @@ func (x *Exchange) filterResponse(h *message.Head) {
 
 // sendData passes a part of the response's body on.
 func (x *Exchange) sendData(src *buf.Chain, n int) error {
-	if x.answerStages.any() && !x.tunnel {
+	if x.answerStages.any() {
 		return x.stageAnswer(src, n)
 	}
 	x.bodyOut += int64(n)
@@ -515,21 +515,13 @@ func (x *Exchange) cut(f *Failure) {
 func (x *Exchange) finish() {
 	w := x.w
 	w.engine.Loop.Disarm(&x.timer)
-	if x.waiting {
-		w.engine.Loop.Disarm(&x.attempt.timer)
-	}
-	x.serial++ // whoever would wake it is late
-	x.waiting, x.then = false, nil
+	x.endWait()
+	x.serial++ // whoever holds it is late
 	if x.reached > 0 {
 		x.filtersDone()
 	}
 	x.report()
-	if x.answerStages.any() {
-		x.answerStages.release(w.engine.Bufs, x.whole)
-	}
-	if x.requestStages.any() {
-		x.requestStages.release(w.engine.Bufs, x.whole)
-	}
+	x.releaseStages()
 	x.closeSocket()
 	x.held.Release(w.engine.Bufs)
 	if x.translator != nil {

@@ -200,5 +200,5 @@ func (x *Exchange) sayRefusal(status int, reason, text string, retryAfter time.D
 	for i := range fields {
 		h.AddString(fields[i].Name, fields[i].Value)
 	}
-	x.send(h, explanation(x.w.scratch[:0], reason, text, x.requestID))
+	x.send(h, x.w.explanation(reason, text, x.requestID))
 }

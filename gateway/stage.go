@@ -105,6 +105,9 @@ func (x *Exchange) AddRequestStage(s Stage) error {
 	}
 	err := x.requestStages.through(last, &from, p, end)
 	x.requestStages.out.MoveTo(&x.held)
+	if !x.bodyEnded && x.held.Len() < heldMax && x.client != nil { // the stage may wait for more than a filter before it did
+		x.client.Resume()
+	}
 	return err
 }
 
@@ -139,6 +142,16 @@ func (x *Exchange) stageRequest(src *buf.Chain, n int, end bool) bool {
 		x.refuse(&message.Refusal{Status: 400, Reason: "bad_body", Text: err.Error()})
 	}
 	return false
+}
+
+// releaseStages ends the stages of both bodies.
+func (x *Exchange) releaseStages() {
+	if x.answerStages.any() {
+		x.answerStages.release(x.w.engine.Bufs, x.whole)
+	}
+	if x.requestStages.any() {
+		x.requestStages.release(x.w.engine.Bufs, x.whole)
+	}
 }
 
 // stageAnswer sends a part of the answer's body through its stages, and on to the client.

@@ -1,16 +1,19 @@
 package gateway_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/gateway"
@@ -226,4 +229,92 @@ func TestALargeBodyOfOurOwnWaitsForItsClient(t *testing.T) {
 	check(t, c.SetLinger(0))
 	c.Close()
 	r.nothingHeld(t)
+}
+
+// count is a stage that changes nothing and counts what passes it.
+type count struct{ data, ended, released *atomic.Int64 }
+
+func (s *count) Data(in *buf.Chain, n int, out *buf.Chain, p *buf.Pool) error {
+	s.data.Add(int64(n))
+	out.Take(p, in, n)
+	return nil
+}
+
+func (s *count) Flush(*buf.Chain, *buf.Pool) error { return nil }
+
+func (s *count) End(out *buf.Chain, p *buf.Pool) error {
+	s.ended.Add(1)
+	return nil
+}
+
+func (s *count) Release(*buf.Pool, bool) { s.released.Add(1) }
+
+// Stages are for bodies: what passes a tunnel is none.
+func TestStagesLeaveTunnelsAlone(t *testing.T) {
+	var data, ended, released, wrapped atomic.Int64
+	s := usual(serve(t, func(c *net.TCPConn, br *bufio.Reader) {
+		if agree(c, br) == nil {
+			echo(c, br)
+		}
+	}))
+	s.routes[0].filters = []gateway.Hooks{wrapping("|", &wrapped, false, nil), {Name: "count",
+		Request: func(x *gateway.Exchange) gateway.Verdict {
+			check(t, x.AddRequestStage(&count{&data, &ended, &released}))
+			return gateway.GoOn
+		}}}
+	r := start(t, s)
+	c, br := r.tunnel(t)
+	for _, text := range []string{"one\n", "two\n", "three"} {
+		fmt.Fprint(c, text)
+		if got := read(t, br, len(text)); string(got) != text {
+			t.Errorf("%q came back as %q", text, got)
+		}
+	}
+	check(t, c.CloseWrite())
+	if got, err := io.ReadAll(br); err != nil || len(got) > 0 {
+		t.Errorf("%q came at the end, %v", got, err)
+	}
+	c.Close()
+	r.nothingHeld(t)
+	if data.Load() != 0 || ended.Load() != 1 || released.Load() != 1 || wrapped.Load() != 1 {
+		t.Errorf("%d bytes and %d ends passed the request's stage, %d were released; %d of the answer's, want 1 that was not complete",
+			data.Load(), ended.Load(), released.Load(), wrapped.Load())
+	}
+}
+
+// An answer to HEAD has no body, whatever stages would add.
+func TestStagesOfAnAnswerToHEAD(t *testing.T) {
+	var released atomic.Int64
+	s := filtered(t, wrapping("|", &released, false, nil))
+	s.routes = append(s.routes, routeSettings{respond: &gateway.Respond{Status: 200, Body: []byte("own")}, filters: s.routes[0].filters})
+	s.routes[1].spec.Name, s.routes[1].spec.Path = "own", "/own"
+	s.server.Protocols = engine.HTTP1 | engine.HTTP2
+	r := start(t, s)
+	c := dial(t, r.addr)
+	for _, path := range []string{"/", "/own", "/"} {
+		fmt.Fprintf(c, "HEAD %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+	}
+	fmt.Fprint(c, "GET /own HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	all, _ := readRest(bufio.NewReader(c))
+	if n := strings.Count(string(all), "HTTP/1.1 200 OK"); n != 4 || strings.Count(string(all), "|") != 3 {
+		t.Errorf("%d answers: %s", n, all)
+	}
+	f := clientFrames(t, r.addr)
+	f.request(1, "HEAD", "/", true)
+	if n, end := f.body(1); n != 0 || end != "end" {
+		t.Errorf("%d bytes came, then %s", n, end)
+	}
+	f.Close()
+	r.nothingHeld(t)
+}
+
+// What a filter does with the answer's head does not spoil the sentence that goes with it.
+func TestFiltersWorkWhileASentenceWaits(t *testing.T) {
+	template := gateway.Template{{Literal: "a long text that goes where the sentence was"}}
+	s := filtered(t, gateway.Hooks{Name: "render", Response: func(x *gateway.Exchange, h *message.Head) {
+		h.Add([]byte("X-Rendered"), x.Render(template))
+	}})
+	s.endpoints = []string{refusing(t)}
+	r := start(t, s)
+	r.wants(t, "GET", "/", "", "502 connect_failed the upstream refused the connection\nreason: connect_failed\n")
 }

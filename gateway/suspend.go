@@ -50,11 +50,20 @@ func (k Wake) wake(then func(x *Exchange) Verdict) {
 	}
 }
 
-// goOn ends the wait.
-func (x *Exchange) goOn(then func(x *Exchange) Verdict) {
+// endWait makes late whoever would wake the exchange from now on.
+func (x *Exchange) endWait() {
+	if !x.waiting {
+		return
+	}
+	x.serial++
 	x.waiting, x.then = false, nil
 	x.attempt.step = stepNone
 	x.w.engine.Loop.Disarm(&x.attempt.timer)
+}
+
+// goOn ends the wait.
+func (x *Exchange) goOn(then func(x *Exchange) Verdict) {
+	x.endWait()
 	if then(x) == GoOn && x.filterRequest() {
 		x.dispatch()
 	}
@@ -91,7 +100,7 @@ func (x *Exchange) Offload(work func(), then func(x *Exchange) Verdict) Verdict 
 	if offload != nil && offload(func() { work(); k.Post(then) }) {
 		return Waiting
 	}
-	x.waiting = false
+	x.endWait()
 	x.fail(tooMuchWork)
 	return Answered
 }

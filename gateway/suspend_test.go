@@ -5,11 +5,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/gateway"
 )
@@ -292,4 +294,82 @@ func TestWokenBeforeTheTime(t *testing.T) {
 	if late.Load() != 1 {
 		t.Errorf("%d exchanges went on, want 1", late.Load())
 	}
+}
+
+// Once the gateway answers, nobody waits any more: who wakes the exchange while its answer is on its way wakes nobody.
+func TestAnAnswerEndsTheWait(t *testing.T) {
+	const size = 16 << 20 // more than sockets hold
+	wakes := make(chan gateway.Wake, 1)
+	var woken atomic.Int64
+	s := filtered(t, gateway.Hooks{Name: "late",
+		Request: func(x *gateway.Exchange) gateway.Verdict {
+			wakes <- x.Suspend()
+			return gateway.Waiting
+		},
+		Failed: func(x *gateway.Exchange, f *gateway.Failure) gateway.Verdict {
+			return x.Answer(&gateway.Respond{Status: 503, Reason: f.Reason, Body: []byte(strings.Repeat("x", size))})
+		},
+	})
+	s.routes[0].request = 20 * time.Millisecond
+	r := start(t, s)
+	c := dial(t, r.addr)
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	first := make([]byte, 1)
+	_, err := io.ReadFull(c, first)
+	check(t, err)
+	(<-wakes).Post(func(*gateway.Exchange) gateway.Verdict { woken.Add(1); return gateway.GoOn })
+	r.gateway.OnEach(nothing)
+	if woken.Load() != 0 {
+		t.Error("an exchange that is being answered was woken")
+	}
+	check(t, c.SetLinger(0))
+	c.Close()
+	r.nothingHeld(t)
+}
+
+// collect is a stage that gives a body on when all of it has come, and wakes who waits for that.
+type collect struct {
+	all  buf.Chain
+	wake gateway.Wake
+}
+
+func (s *collect) Data(in *buf.Chain, n int, _ *buf.Chain, p *buf.Pool) error {
+	s.all.Take(p, in, n)
+	return nil
+}
+
+func (s *collect) Flush(*buf.Chain, *buf.Pool) error { return nil }
+
+func (s *collect) End(out *buf.Chain, _ *buf.Pool) error {
+	s.all.MoveTo(out)
+	s.wake.Soon(func(*gateway.Exchange) gateway.Verdict { return gateway.GoOn })
+	return nil
+}
+
+func (s *collect) Release(p *buf.Pool, _ bool) { s.all.Release(p) }
+
+// A client that was asked to wait with its body for one filter is asked for the rest of it by the next.
+func TestABodyGoesOnForTheNextFilter(t *testing.T) {
+	wakes := make(chan gateway.Wake, 1)
+	r := start(t, filtered(t,
+		gateway.Hooks{Name: "first", Request: func(x *gateway.Exchange) gateway.Verdict {
+			wakes <- x.Suspend()
+			return gateway.Waiting
+		}},
+		gateway.Hooks{Name: "second", Request: func(x *gateway.Exchange) gateway.Verdict {
+			s := &collect{wake: x.Suspend()}
+			check(t, x.AddRequestStage(s))
+			return gateway.Waiting
+		}}))
+	go func() {
+		w := <-wakes
+		for r.held() < 64<<10 { // as much as is held before the client has to wait
+			runtime.Gosched()
+		}
+		w.Post(func(*gateway.Exchange) gateway.Verdict { return gateway.GoOn })
+	}()
+	body := strings.Repeat("b", 1<<20)
+	r.wants(t, "POST", "/", body, "200  POST / "+body)
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
 }

@@ -33,6 +33,7 @@ type Worker struct {
 	sampling   int       // how many are left until the next
 	turnTime   time.Duration
 	scratch    []byte
+	sentence   []byte // of an answer of our own
 	record     log.Record
 	answer     message.Head // an answer of our own under construction
 	state      uint64       // of the random numbers
