@@ -64,3 +64,8 @@ func (s *state) tell(yield func(number string, value float64)) {
 		yield(countWords[c], float64(s.counts[c].Load()))
 	}
 }
+
+// Numbers are the names of what mirrors count.
+func Numbers() []string {
+	return append(append([]string{"in_flight"}, countWords[:]...), verdictWords[:]...)
+}
