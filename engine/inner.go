@@ -26,6 +26,18 @@ func NewInner(p *buf.Pool, a Answers) *Stream {
 	return &Stream{conn: &innerConn{p, a}, received: true}
 }
 
+// Ignore has nobody told of the rest of the answer, on a stream that NewInner made. It may be called in the middle of a call
+// that tells of it.
+func (s *Stream) Ignore() { s.conn.(*innerConn).a = nobody{} }
+
+// nobody does not care for an answer.
+type nobody struct{}
+
+func (nobody) AnswerHead(*message.Head)                      {}
+func (nobody) AnswerData(src *buf.Chain, n int, p *buf.Pool) { src.Skip(p, n) }
+func (nobody) AnswerEnd(*message.Fields)                     {}
+func (nobody) AnswerFailed(error)                            {}
+
 // innerConn is the connection under such a stream: there is none.
 type innerConn struct {
 	p *buf.Pool

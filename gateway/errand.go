@@ -77,17 +77,29 @@ func (x *Exchange) Send(e Errand) Sent {
 		r.BetweenBytes = r.Request
 	}
 	n.Route, n.cluster = r, x.ClusterAt(e.Cluster)
+	if r.Key != nil { // a part of the path is known as long as the exchange that sends it lasts, which may be shorter
+		n.hashed = r.Key.Hash(n.Request, &x.Params, x.ClientAddr)
+	}
 	sent := Sent{n, n.serial}
 	n.proxy()
 	return sent
 }
 
-// Cancel ends the errand, if it is still under way. Its answers are told nothing more.
+// Cancel ends the errand, if it is still under way. Its answers are told nothing more from now on. It may be called wherever
+// answers are told something, so that the errand itself ends a little later, when nobody is in the middle of it.
 func (s Sent) Cancel() {
 	x := s.x
 	if x == nil || x.serial != s.serial || x.client == nil {
 		return
 	}
+	x.client.Ignore()
+	x.cancelled = true
+	x.workLater()
+}
+
+// giveUp ends an errand that was cancelled.
+func (x *Exchange) giveUp() {
+	x.cancelled = false
 	x.client = nil
 	x.attempt.cancel(clientGone)
 	x.finish()

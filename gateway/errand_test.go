@@ -13,6 +13,7 @@ import (
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/gateway"
+	"github.com/yumen-io/yumen/policy/balance"
 )
 
 // asking is a filter that asks the cluster itself, of a copy of each request, before it lets the request pass: the answer is shown
@@ -129,5 +130,152 @@ func TestAnErrandThatNobodyTakes(t *testing.T) {
 	r.wants(t, "GET", "/", "", "502 connect_failed")
 	if answers.Load() != 1 {
 		t.Errorf("%d answers to one errand", answers.Load())
+	}
+}
+
+// leaving is somebody who has heard enough of an answer at one of its stations, and ends the errand then and there.
+type leaving struct {
+	at    string
+	sent  gateway.Sent
+	heard chan string
+}
+
+func (l *leaving) hear(what string) {
+	l.heard <- what
+	if what == l.at {
+		l.sent.Cancel()
+	}
+}
+
+func (l *leaving) AnswerHead(*message.Head) { l.hear("head") }
+
+func (l *leaving) AnswerData(src *buf.Chain, n int, p *buf.Pool) {
+	src.Skip(p, n)
+	l.hear("data")
+}
+
+func (l *leaving) AnswerEnd(*message.Fields) { l.hear("end") }
+func (l *leaving) AnswerFailed(error)        { l.hear("failed") }
+
+// An errand may be ended in the middle of a call that tells of its answer: nothing more is told.
+func TestAnErrandIsEndedWhileItsAnswerComes(t *testing.T) {
+	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Errand") == "" {
+			return
+		}
+		switch r.URL.Path {
+		case "/empty":
+		case "/short":
+			io.WriteString(w, "short")
+		case "/long":
+			for range 100 {
+				io.WriteString(w, strings.Repeat("x", 10_000))
+			}
+		case "/cut":
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer u.Close()
+	heard := make(chan string, 1000)
+	s := usual(u.Listener.Addr().String())
+	s.routes[0].filters = []gateway.Hooks{{Name: "ask", Request: func(x *gateway.Exchange) gateway.Verdict {
+		var h message.Head
+		x.Request.CopyRequest(&h)
+		h.AddString("X-Errand", "yes")
+		at, _ := h.Field([]byte("X-At"))
+		l := &leaving{at: string(at), heard: heard}
+		l.sent = x.Send(gateway.Errand{Head: &h, Answers: l})
+		return gateway.GoOn
+	}}}
+	r := start(t, s)
+	f := func(path, at, want string) {
+		t.Helper()
+		req, err := http.NewRequest("GET", "http://"+r.addr+path, nil)
+		check(t, err)
+		req.Header.Set("X-At", at)
+		resp, err := http.DefaultClient.Do(req)
+		check(t, err)
+		resp.Body.Close()
+		got := <-heard
+		for last := got; last != at; {
+			last = <-heard
+			got += " " + last
+		}
+		http.DefaultClient.CloseIdleConnections()
+		r.nothingHeld(t)
+		for len(heard) > 0 {
+			got += " " + <-heard
+		}
+		if got != want {
+			t.Errorf("%s, ended at %s: heard %s, want %s", path, at, got, want)
+		}
+	}
+	for range 3 { // exchanges are used again
+		f("/empty", "head", "head")
+		f("/empty", "end", "head end")
+		f("/short", "head", "head")
+		f("/short", "data", "head data")
+		f("/short", "end", "head data end")
+		f("/long", "head", "head")
+		f("/long", "data", "head data")
+		f("/cut", "failed", "head failed")
+	}
+}
+
+// A call that is broken off has not ended, whoever made it.
+func TestACallOfOurOwnThatIsCutFails(t *testing.T) {
+	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Errand") != "" {
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer u.Close()
+	heard := make(chan string, 10)
+	s := usual(u.Listener.Addr().String())
+	s.routes[0].filters = []gateway.Hooks{{Name: "ask", Request: func(x *gateway.Exchange) gateway.Verdict {
+		var h message.Head
+		x.Request.CopyRequest(&h)
+		h.Method = h.StoreString("POST")
+		h.AddString("X-Errand", "yes")
+		h.AddString("Content-Type", "application/grpc")
+		x.Send(gateway.Errand{Head: &h, Answers: &leaving{heard: heard}})
+		return gateway.GoOn
+	}}}
+	r := start(t, s)
+	r.wants(t, "GET", "/", "", "200")
+	if head, end := <-heard, <-heard; head != "head" || end != "failed" {
+		t.Errorf("heard %s, %s", head, end)
+	}
+}
+
+// An errand's endpoint is chosen by the request that it is sent for, also where that is by a part of its path.
+func TestAnErrandGoesByTheKeyOfItsRequest(t *testing.T) {
+	var byErrand, byRequest atomic.Int64
+	var list []string
+	for i := range 8 {
+		u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Errand") != "" {
+				byErrand.Store(int64(i))
+			} else {
+				byRequest.Store(int64(i))
+			}
+		}))
+		t.Cleanup(u.Close)
+		list = append(list, u.Listener.Addr().String())
+	}
+	var answers, done atomic.Int64
+	s := errands("", &answers, &done, time.Second)
+	s.endpoints = list
+	s.balance.Algorithm = balance.Maglev
+	s.routes[0].spec.Path = "/:id"
+	s.routes[0].key = &gateway.Key{By: gateway.ByPathParam, Name: "id"}
+	r := start(t, s)
+	for i := range 20 {
+		r.wants(t, "GET", fmt.Sprint("/", i), "", "200")
+		if byErrand.Load() != byRequest.Load() {
+			t.Errorf("/%d: the errand went to %d, the request to %d", i, byErrand.Load(), byRequest.Load())
+		}
 	}
 }

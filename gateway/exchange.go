@@ -46,6 +46,8 @@ type Exchange struct {
 	requestID  []byte
 	raw        bool          // a passage of bytes, and no request
 	errand     bool          // the gateway asks for itself
+	cancelled  bool          // and wants no answer any more
+	hashed     uint64        // what balancing by hash goes by, of an errand
 	grpc       bool          // the request is a call
 	callStatus int           // that it ended with, from the upstream; below zero: not known
 	patience   time.Duration // how long its client waits; 0: it does not say
@@ -545,7 +547,7 @@ func (x *Exchange) reset() {
 	x.match.Fields = nil
 	x.method, x.path, x.query = message.Span{}, message.Span{}, message.Span{}
 	x.bodyIn, x.bodyGiven, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, 0, false, false, false
-	x.raw, x.grpc, x.errand, x.patience, x.callStatus = false, false, false, 0, -1
+	x.raw, x.grpc, x.errand, x.cancelled, x.patience, x.callStatus = false, false, false, false, 0, -1
 	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
 	x.whole, x.sentAny, x.rest = false, false, nil
 	x.reached, x.calling, x.sampled, x.guard, x.shadowed, x.claims, x.cluster = 0, 0, false, nil, nil, nil, nil

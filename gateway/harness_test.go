@@ -55,6 +55,7 @@ type routeSettings struct {
 	redirect     *gateway.Redirect
 	retry        retry.Config
 	hedge        *retry.Hedge
+	key          *gateway.Key
 	filters      []gateway.Hooks
 	request      time.Duration
 	firstByte    time.Duration
@@ -136,7 +137,7 @@ func snapshot(tb testing.TB, s settings, view *metrics.View, group *upstream.Gro
 	for i, r := range s.routes {
 		specs = append(specs, r.spec)
 		compiled := &gateway.Route{Name: r.spec.Name, Index: i, Filters: r.filters, Respond: r.respond, Redirect: r.redirect,
-			Retry: retry.New(r.retry), Hedge: r.hedge, Request: r.request, FirstByte: orElse(r.firstByte), BetweenBytes: orElse(r.betweenBytes)}
+			Retry: retry.New(r.retry), Hedge: r.hedge, Key: r.key, Request: r.request, FirstByte: orElse(r.firstByte), BetweenBytes: orElse(r.betweenBytes)}
 		if r.respond == nil && r.redirect == nil {
 			compiled.Cluster = group
 		}

@@ -15,8 +15,11 @@ const keySeed = 0x79756d656e
 // balanceKey returns what balancing by hash goes by, if the route's cluster asks for it.
 func (x *Exchange) balanceKey() uint64 {
 	k := x.Route.Key
-	if k == nil {
+	switch {
+	case k == nil:
 		return 0
+	case x.errand:
+		return x.hashed
 	}
 	return k.Hash(x.Request, &x.Params, x.ClientAddr)
 }

@@ -116,6 +116,10 @@ func (x *Exchange) workLater() {
 // Work is called by the loop.
 func (x *Exchange) Work() {
 	x.working = false
+	if x.cancelled {
+		x.giveUp()
+		return
+	}
 	if then := x.then; x.waiting && then != nil && x.attempt.step != stepFilter {
 		x.goOn(then)
 		return

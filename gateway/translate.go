@@ -120,6 +120,7 @@ func (x *Exchange) explain(status int, reason, text string) {
 // breakOff ends an answer that began and cannot be completed so that its client is told. It returns false if there is no way.
 func (x *Exchange) breakOff(s *engine.Stream, f *Failure) bool {
 	switch t := x.translator; {
+	case x.errand: // whoever sent it is told in so many words
 	case t != nil:
 		if !t.Break(Explanation{f.Status, callStatus(f.Status, f.Reason), f.Reason, f.Text}, &x.translated, x.w.engine.Bufs) {
 			return false
