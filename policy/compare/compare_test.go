@@ -96,6 +96,20 @@ func TestPatternsThatAreNone(t *testing.T) {
 	}
 }
 
+// depth_max: a deeper text is no JSON here.
+func TestDepthIsBounded(t *testing.T) {
+	nested := func(n int, v string) []byte {
+		return []byte(strings.Repeat("[", n) + v + strings.Repeat("]", n))
+	}
+	c := Config{AnyOrder: true}
+	for n, want := range map[int]string{depthMax: "$[]", depthMax + 1: "body"} {
+		list := c.Answers(&Answer{JSON: true, Body: nested(n, "1")}, &Answer{JSON: true, Body: nested(n, "2")})
+		if len(list) != 1 || !strings.HasPrefix(list[0].Path, want) {
+			t.Errorf("%d: %s", n, text(list))
+		}
+	}
+}
+
 // differences_max, places_max, and lengths: what is said of two answers is bounded, whatever they are.
 func TestWhatIsSaidIsBounded(t *testing.T) {
 	var was, is strings.Builder

@@ -16,7 +16,30 @@ func parse(text []byte) (v any, ok bool) {
 		return nil, false
 	}
 	_, err := d.Token()
-	return v, err == io.EOF
+	return v, err == io.EOF && shallow(v, depthMax)
+}
+
+// depthMax bounds nesting. What it takes to compare arrays in any order grows with its square, and no API's answers come near: a
+// deeper text is compared byte by byte.
+const depthMax = 100
+
+// shallow tells whether a value is nested at most so deep.
+func shallow(v any, most int) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, inner := range v {
+			if most == 0 || !shallow(inner, most-1) {
+				return false
+			}
+		}
+	case []any:
+		for _, inner := range v {
+			if most == 0 || !shallow(inner, most-1) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // walk goes through two values side by side.
