@@ -160,3 +160,6 @@ func extAuthOwn(s string) (cause, fix string) {
 	}
 	return "", ""
 }
+
+// clusterNames are the clusters that the filter leads to.
+func (v *ExtAuthFilter) clusterNames() []string { return []string{v.Cluster.Value} }

@@ -13,8 +13,10 @@ func TestGuardsAreListedOnceAndBounded(t *testing.T) {
 	r.SetSources(Sources{Guards: func(yield func(Guard) bool) {
 		for i := range guardsMax + 10 {
 			g := Guard{Name: "g" + strconv.Itoa(i), Kind: "limit", Mode: "enforce", Outcomes: func(yield func(string, uint64)) { yield("refused", uint64(i)) }}
-			if !yield(g) || !yield(g) {
-				return
+			for range 2 { // the same is shown once
+				if !yield(g) {
+					return
+				}
 			}
 		}
 	}})

@@ -15,8 +15,10 @@ func TestSplitsAreListedOnceAndBounded(t *testing.T) {
 			s := Split{Name: "s" + strconv.Itoa(i),
 				Each:    func(yield func(variant, status string, n uint64)) { yield("canary", "5xx", uint64(i)) },
 				Weights: func(yield func(variant string, share float64)) { yield("canary", 0.05) }}
-			if !yield(s) || !yield(s) {
-				return
+			for range 2 { // the same is shown once
+				if !yield(s) {
+					return
+				}
 			}
 		}
 	}})
