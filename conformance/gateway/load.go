@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ type Load struct {
 	Addr    string
 	Clients int  // concurrent connections
 	Fresh   bool // a new connection for each request
+	// TLS is what connections are secured by; nil leaves them in the clear.
+	TLS *tls.Config
 	// Request writes the n-th request of a client; nil sends GET / with a Host.
 	Request func(client, n int) string
 	// Check says what is wrong with an answer; nil wants status 200.
@@ -136,7 +139,7 @@ func (r *Running) run(client int) {
 		began := time.Now()
 		if c == nil {
 			var err error
-			if c, err = Dial(r.load.Addr, r.load.Timeout); err != nil {
+			if c, err = r.load.dial(); err != nil {
 				if r.load.EndWhenRefused && errors.Is(err, syscall.ECONNREFUSED) {
 					return
 				}
@@ -164,6 +167,13 @@ func (r *Running) run(client int) {
 		}
 		r.done.Add(1)
 	}
+}
+
+func (l *Load) dial() (*Conn, error) {
+	if l.TLS != nil {
+		return DialTLS(l.Addr, l.TLS, l.Timeout)
+	}
+	return Dial(l.Addr, l.Timeout)
 }
 
 // P99 is the latency that one request in a hundred exceeded; 0 when none succeeded.
@@ -202,6 +212,15 @@ type Conn struct {
 // Dial connects to the gateway.
 func Dial(addr string, timeout time.Duration) (*Conn, error) {
 	c, err := net.DialTimeout("tcp", addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
+}
+
+// DialTLS connects and shakes hands.
+func DialTLS(addr string, config *tls.Config, timeout time.Duration) (*Conn, error) {
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", addr, config)
 	if err != nil {
 		return nil, err
 	}

@@ -44,34 +44,19 @@ const nobody = "nowhere.onion"
 // slowness is between what a hedge waits and what a client does, with room for a busy machine on both sides.
 const slowness = 250 * time.Millisecond
 
-// matrix is one gateway with a route for each cell.
-type matrix struct {
-	t     *testing.T
-	addr  string
-	tls   string // address of the listener for TLS
-	files string
-	token string
-
-	ill      atomic.Bool // the faults have come
-	keys     [2][]byte   // the key set: before that, and afterwards
-	newToken string
+// papers are what clients show and guards know them by.
+type papers struct {
+	files    string // folder of keys.json, api-keys, users and secrets
+	token    string
+	newToken string    // by a key that is not in keys.json
+	keys     [2][]byte // the key set without that key, and with it
+	person   tls.Certificate
+	ca       string // the authority of person
 	site     *gateway.Identity
-	ca       string
-
-	person        tls.Certificate
-	plain, secure *http.Client
-
-	well  *patient
-	ills  map[string]*patient // by fault: well at first
-	never map[string]*patient // by fault: never well
-	redis *redis
-	store map[string]string // addresses of what is asked instead of a Redis, by fault
-
-	choice map[string]string // by cell: the value of X-Key that leads to the endpoint that fails
 }
 
-func newMatrix(t *testing.T) *matrix {
-	m := &matrix{t: t, addr: gateway.FreeAddr(t), tls: gateway.FreeAddr(t), files: t.TempDir(), ills: map[string]*patient{}, never: map[string]*patient{}, choice: map[string]string{}}
+func newPapers(t *testing.T) *papers {
+	m := &papers{files: t.TempDir(), site: gateway.NewIdentity(t), person: clientCertificate(t, "spiffe://mesh/ns/prod/web")}
 	key, next := newECKey(t, "a"), newECKey(t, "b")
 	m.token, m.newToken = mint(t, key, nil), mint(t, next, nil)
 	for i, keys := range [][]jose.JSONWebKey{{key.Public()}, {key.Public(), next.Public()}} {
@@ -85,14 +70,39 @@ func newMatrix(t *testing.T) *matrix {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.person = clientCertificate(t, "spiffe://mesh/ns/prod/web")
-	m.site = gateway.NewIdentity(t)
 	m.ca = write(t, filepath.Join(m.files, "clients.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.person.Certificate[0]})))
 	write(t, filepath.Join(m.files, "keys.json"), string(m.keys[0]))
-	write(t, filepath.Join(m.files, "api-keys"), "acme sha256:"+sumOf(acmeKey)+"\n")
+	write(t, filepath.Join(m.files, "api-keys"), "acme sha256:"+sumOf(acmeKey)+" plan=gold\n")
 	write(t, filepath.Join(m.files, "users"), "alice:"+string(hash)+"\n")
 	write(t, filepath.Join(m.files, "secrets"), "acme "+acmeKey+"\n")
+	return m
+}
 
+// shown is the side of a client that has a certificate.
+func (m *papers) shown() *tls.Config {
+	return &tls.Config{RootCAs: m.site.Roots, ServerName: "localhost", Certificates: []tls.Certificate{m.person}}
+}
+
+// matrix is one gateway with a route for each cell.
+type matrix struct {
+	*papers
+	t             *testing.T
+	addr          string
+	tls           string // address of the listener for TLS
+	plain, secure *http.Client
+
+	ill   atomic.Bool // the faults have come
+	well  *patient
+	ills  map[string]*patient // by fault: well at first
+	never map[string]*patient // by fault: never well
+	redis *redis
+	store map[string]string // addresses of what is asked instead of a Redis, by fault
+
+	choice map[string]string // by cell: the value of X-Key that leads to the endpoint that fails
+}
+
+func newMatrix(t *testing.T) *matrix {
+	m := &matrix{papers: newPapers(t), t: t, addr: gateway.FreeAddr(t), tls: gateway.FreeAddr(t), ills: map[string]*patient{}, never: map[string]*patient{}, choice: map[string]string{}}
 	m.redis = startRedis(t)
 	m.store = redisFaults(t, m.redis.addr, startRedis(t).addr)
 	m.well = newPatientThat(t, slowness, m.serve("other"))
@@ -106,15 +116,14 @@ func newMatrix(t *testing.T) *matrix {
 
 // connect makes the clients. It follows the gateway's start, so that their connections end before it does.
 func (m *matrix) connect() {
-	of := func(addr string, certificates ...tls.Certificate) *http.Client {
-		tr := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64, TLSClientConfig: &tls.Config{RootCAs: m.site.Roots, ServerName: "localhost", Certificates: certificates},
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "tcp", addr)
-			}}
+	of := func(addr string) *http.Client {
+		tr := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64, TLSClientConfig: m.shown(), DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}}
 		m.t.Cleanup(tr.CloseIdleConnections)
 		return &http.Client{Transport: tr, Timeout: patience}
 	}
-	m.plain, m.secure = of(m.addr), of(m.tls, m.person)
+	m.plain, m.secure = of(m.addr), of(m.tls)
 }
 
 // fail brings one of the faults about; the others are none of its own.

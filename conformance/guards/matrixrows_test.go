@@ -87,6 +87,7 @@ var matrixRows = []matrixRow{
 	{guard: "retry, POST", fails: pair, name: "retry-post", route: `retry: {attempts: 2}`, cluster: "pair-CLUSTER", body: []byte("body")},
 	{guard: "hedge, no retry", fails: pair, name: "hedge", route: `retry: {attempts: 1, hedge: 100ms}`, cluster: "pair-CLUSTER"},
 	{guard: "deadline, `X-Request-Timeout: 700ms`", fails: upstream, name: "deadline", fields: withField("X-Request-Timeout", "700ms")},
+	{guard: "fault", fails: upstream, name: "fault", filters: `fault: {abort: 418, when: {headers: {x-chaos: "on"}}, after: 10m}`},
 	{guard: "split", fails: "a variant's cluster", name: "split", filters: `split: {variants: [{name: a, cluster: CLUSTER, weight: 100%}, {name: b, cluster: well, weight: 0%}]}`, cluster: "well"},
 	{guard: "mirror", fails: "the mirror's cluster", name: "mirror", filters: `mirror: CLUSTER`, cluster: "well"},
 }
@@ -122,9 +123,11 @@ func withNewToken(m *matrix, r *http.Request) {
 	withToken(m, r)
 }
 
-// withSignature signs by RFC 9421.
-func withSignature(_ *matrix, r *http.Request) {
-	params := fmt.Sprintf(`("@method" "@authority" "@path" "@query");created=%d;keyid="acme";alg="hmac-sha256"`, time.Now().Unix())
+func withSignature(_ *matrix, r *http.Request) { sign(r, "one") }
+
+// sign signs by RFC 9421.
+func sign(r *http.Request, nonce string) {
+	params := fmt.Sprintf(`("@method" "@authority" "@path" "@query");created=%d;keyid="acme";alg="hmac-sha256";nonce=%q`, time.Now().Unix(), nonce)
 	mac := hmac.New(sha256.New, []byte(acmeKey))
 	fmt.Fprintf(mac, "\"@method\": %s\n\"@authority\": %s\n\"@path\": %s\n\"@query\": ?\n\"@signature-params\": %s", r.Method, r.URL.Host, r.URL.Path, params)
 	r.Header.Set("Signature-Input", "sig1="+params)
