@@ -32,6 +32,7 @@
 //
 // Words are kept in units that do not depend on counts: a bucket's is the time when it will be full again, a window's is its
 // number and what was admitted in it, that of concurrency is who is under way. So a key keeps what it has used when count, burst
-// or delay change: an untouched bucket is full, an exhausted one stays exhausted and fills at the new rate. Another
-// algorithm, or another unit of time for a window, makes a word mean something else: begin with empty words then.
+// or delay change: an untouched bucket is full, an exhausted one stays exhausted and fills at the new rate, unless it now takes
+// longer to fill (a larger burst, a lower rate): what it has grown by is there at once. Another algorithm, or another unit of
+// time for a window, makes a word mean something else: begin with empty words then.
 package limit
