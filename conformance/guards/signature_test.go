@@ -82,7 +82,9 @@ routes:
 		}
 	}
 	other := func(text string) func(*http.Request) {
-		return func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text)) }
+		return func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+		}
 	}
 	const who = "200 X-Consumer=acme X-Plan=gold"
 	f("no body", "GET", "/x", "", 0, nil, who, "401 signature_replayed")

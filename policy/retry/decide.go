@@ -44,7 +44,7 @@ const (
 	AfterBadResponse
 	AfterRefused
 	AfterStatus
-	Hedged            // beside one that is slow to answer
+	Hedged          // beside one that is slow to answer
 	NoResponseBegun // no: the client has part of a response
 	NoAttemptsLeft  // the policy's number is reached
 	NoCondition     // the policy does not retry such failures
