@@ -35,8 +35,8 @@ func newRelease(t *testing.T, bad int64) *release {
 	return r
 }
 
-// canaryDocument splits by a cookie: clients without one are divided by chance. Latency is tolerated widely: on a machine that does other
-// things, a few new connections are enough to make it longer.
+// canaryDocument splits by a cookie: clients without one are divided by chance. Latency is tolerated widely: on a
+// machine that does other things, a few new connections are enough to make it longer.
 func canaryDocument(addr string, stable, canary *release, settings, more string) string {
 	return fmt.Sprintf(`listen: %q
 limits: {loops: 2}

@@ -58,8 +58,8 @@ func (f *Filter) compileCanary(s *Canary) []Problem {
 	return nil
 }
 
-// judged returns where the requests of a variant are counted that its canary is judged by: those that the weights decided on. Whoever
-// is in a variant by a rule is somebody else than those who are in the others.
+// judged returns where the requests of a variant are counted that its canary is judged by: those that the weights
+// decided on. Whoever is in a variant by a rule is somebody else than those who are in the others.
 func judged(memory *gateway.Recollection, split, variant string) *counts {
 	return gateway.Recall(memory, "split_judged/"+variant+"/"+split, func() *counts { return new(counts) })
 }
@@ -161,8 +161,8 @@ func (t *trial) carryOut(f *Filter, tr core.Transition, wall time.Time) {
 	t.record(f, tr, wall)
 }
 
-// CanaryRecord is one change of a canary, and its numbers. Shares are from 0 to 1, latencies in milliseconds, upper bounds that are a fifth
-// too high at most.
+// CanaryRecord is one change of a canary, and its numbers. Shares are from 0 to 1, latencies in milliseconds, upper
+// bounds that are a fifth too high at most.
 type CanaryRecord struct {
 	At     time.Time `json:"at"`
 	From   string    `json:"from"`

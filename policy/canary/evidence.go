@@ -10,8 +10,9 @@ type pair struct {
 
 // wager is capital in a bet against "the canary's proportion is at most the baseline's and tolerance".
 //
-// The bets are alternatives of different size, each with its own capital. Part of the capital is cash, which is put into the bets bit by bit:
-// an incident in which everything is otherwise than thought can eat what was bet, and not what was not.
+// The bets are alternatives of different size, each with its own capital. Part of the capital is cash, which is put
+// into the bets bit by bit: an incident in which everything is otherwise than thought can eat what was bet, and not
+// what was not.
 type wager struct {
 	bets []float64 // logarithms of capital
 	cash float64
@@ -28,8 +29,8 @@ func newWager(stake float64, bets int) wager {
 }
 
 const (
-	// atOnce is what part of the stake is bet on the first window; the rest follows as atOnce/(1+requests/slowly): half of it in the first
-	// slowly requests, a quarter of it in the next twice as many, and never all.
+	// atOnce is what part of the stake is bet on the first window; the rest follows as atOnce/(1+requests/slowly):
+	// half of it in the first slowly requests, a quarter of it in the next twice as many, and never all.
 	atOnce = 0.5
 	slowly = 5000
 )
@@ -49,8 +50,8 @@ func (w *wager) invest(requests float64) {
 	w.cash = rest
 }
 
-// take pays a bet out: f is the logarithm of its factor, which is cut at most, so that one window does not decide alone. A factor
-// that is cut is still one that makes nothing on average.
+// take pays a bet out: f is the logarithm of its factor, which is cut at most, so that one window does not decide
+// alone. A factor that is cut is still one that makes nothing on average.
 func (w *wager) take(bet int, f, most float64) { w.bets[bet] += min(f, most) }
 
 // capital is the logarithm of what there is.
@@ -73,12 +74,12 @@ func addLogs(a, b float64) float64 {
 	return a + math.Log1p(math.Exp(b-a))
 }
 
-// factor is the logarithm of the likelihood of what was seen if the proportions are canary and baseline, over that of the
-// nearest proportions a and b with a <= b+tolerance.
+// factor is the logarithm of the likelihood of what was seen if the proportions are canary and baseline, over that of
+// the nearest proportions a and b with a <= b+tolerance.
 //
-// Nearest is what makes it fair. With proportions u and v in truth the factor's mean is A(u)^n B(v)^m, A and B straight lines, so that its logarithm
-// is concave along u = v+tolerance; the nearest point is where its slope is zero, and there it is 1. Below that line A, which grows, and B, which
-// falls, are smaller still.
+// Nearest is what makes it fair. With proportions u and v in truth the factor's mean is A(u)^n B(v)^m, A and B
+// straight lines, so that its logarithm is concave along u = v+tolerance; the nearest point is where its slope is
+// zero, and there it is 1. Below that line A, which grows, and B, which falls, are smaller still.
 func (p *pair) factor(canary, baseline, tolerance float64) float64 {
 	if canary <= baseline+tolerance {
 		return 0
@@ -89,8 +90,8 @@ func (p *pair) factor(canary, baseline, tolerance float64) float64 {
 		p.baseline*math.Log(baseline/b) + (p.baselineOf-p.baseline)*math.Log((1-baseline)/(1-b))
 }
 
-// nearest returns the b at which n requests of the canary and m of the baseline are most likely to look as if the proportions were
-// canary and baseline, while they are b+tolerance and b.
+// nearest returns the b at which n requests of the canary and m of the baseline are most likely to look as if the
+// proportions were canary and baseline, while they are b+tolerance and b.
 func nearest(n, m, canary, baseline, tolerance float64) float64 {
 	low, high := baseline, canary-tolerance
 	if tolerance == 0 {

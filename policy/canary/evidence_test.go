@@ -15,8 +15,8 @@ func chance(k, n int, p float64) float64 {
 	return math.Exp(a-b-c) * math.Pow(p, float64(k)) * math.Pow(1-p, float64(n-k))
 }
 
-// What makes it all valid: as long as the canary is no worse, a bet makes nothing on average, whatever the proportions are and what they
-// were thought to be. Counted out over everything that can happen.
+// What makes it all valid: as long as the canary is no worse, a bet makes nothing on average, whatever the proportions
+// are and what they were thought to be. Counted out over everything that can happen.
 func TestABetAgainstTheTruthMakesNothing(t *testing.T) {
 	for _, sizes := range [][2]int{{1, 1}, {1, 40}, {12, 12}, {30, 2}} {
 		n, m := sizes[0], sizes[1]

@@ -60,8 +60,8 @@ type Numbers struct {
 	CanaryP99, BaselineP99           time.Duration
 }
 
-// Evidence is how much speaks against the canary. A chance is an always-valid p-value: how likely it is, at most, that a version which is no worse
-// would ever have looked as bad as this one did.
+// Evidence is how much speaks against the canary. A chance is an always-valid p-value: how likely it is, at most, that
+// a version which is no worse would ever have looked as bad as this one did.
 type Evidence struct {
 	ErrorsChance, LatencyChance float64
 	Limit                       float64 // the chance below which it is rolled back
@@ -106,8 +106,8 @@ type Judge struct {
 
 type both struct{ canary, baseline Sample }
 
-// Begin returns the judge of a canary that begins now, and the transition to its first step: the caller sets the weight. The samples are
-// the counters' present state: what was before counts as the baseline's past only.
+// Begin returns the judge of a canary that begins now, and the transition to its first step: the caller sets the
+// weight. The samples are the counters' present state: what was before counts as the baseline's past only.
 func Begin(p Plan, now mono.Time, canary, baseline *Sample) (*Judge, Transition) {
 	j := &Judge{plan: p.Filled(), began: now, stepBegan: now, windowBegan: now, cause: TimeLeft,
 		errors: newWager(1, len(errorsMore)), latency: newWager(1, len(latencyPoints)*len(latencyOdds))}
@@ -122,8 +122,8 @@ func Begin(p Plan, now mono.Time, canary, baseline *Sample) (*Judge, Transition)
 
 func (j *Judge) tolerances() [2]float64 { return [2]float64{j.plan.Errors, j.plan.Latency} }
 
-// Weight is what the canary is to have: its step's, or nothing once it is rolled back. Of one that was stopped it is the last that the judge
-// gave it.
+// Weight is what the canary is to have: its step's, or nothing once it is rolled back. Of one that was stopped it is
+// the last that the judge gave it.
 func (j *Judge) Weight() float64 { return j.weight }
 
 // State is where it is, Step on which step, counted from 0, of how many, and Cause why it stays there.
@@ -138,8 +138,8 @@ func (j *Judge) Cause() Cause { return j.cause }
 // Plan returns what it goes by, defaults filled in.
 func (j *Judge) Plan() Plan { return j.plan }
 
-// Look judges by what the counters say now, and returns a transition if there is one. It is to be called several times a second, and
-// after each transition the caller sets the Weight.
+// Look judges by what the counters say now, and returns a transition if there is one. It is to be called several times
+// a second, and after each transition the caller sets the Weight.
 func (j *Judge) Look(now mono.Time, canary, baseline *Sample) (Transition, bool) {
 	if j.state != Running {
 		j.cause = Settled
@@ -271,8 +271,8 @@ func (j *Judge) Stop(now mono.Time, canary, baseline *Sample) (Transition, bool)
 	return j.move(now, both{*canary, *baseline}, Stopped, j.step, Ordered), true
 }
 
-// Replan goes on by another plan: evidence and counts are kept. With other steps the canary is on the highest that is not above its
-// weight, or on the first.
+// Replan goes on by another plan: evidence and counts are kept. With other steps the canary is on the highest that is
+// not above its weight, or on the first.
 func (j *Judge) Replan(p Plan, now mono.Time, canary, baseline *Sample) (Transition, bool) {
 	weight := j.Weight()
 	j.plan = p.Filled()

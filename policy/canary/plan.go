@@ -23,8 +23,8 @@ type Plan struct {
 // None is a tolerance of nothing.
 const None = -1
 
-// Defaults of a Plan. Five steps of five minutes: half an hour, in which a leak or a cache that does not fill shows. Half a
-// percent of errors and a tenth of latency: less than that no alarm would be raised about either.
+// Defaults of a Plan. Five steps of five minutes: half an hour, in which a leak or a cache that does not fill shows.
+// Half a percent of errors and a tenth of latency: less than that no alarm would be raised about either.
 const (
 	DefaultStepTime     = 5 * time.Minute
 	DefaultStepRequests = 500
@@ -72,22 +72,23 @@ func orNone(v, usual float64) float64 {
 	return v
 }
 
-// WindowShare is how much of the way to a verdict one window goes at most: three of them are bad when a canary is rolled back.
+// WindowShare is how much of the way to a verdict one window goes at most: three of them are bad when a canary is
+// rolled back.
 const WindowShare = 1.0 / 3
 
 const (
-	// window is how long one is, if there is a request of both in it; shorter once windowRequests of the canary are in it, so that many
-	// requests do not have to wait for the clock.
+	// window is how long one is, if there is a request of both in it; shorter once windowRequests of the canary are in
+	// it, so that many requests do not have to wait for the clock.
 	window         = time.Second
 	windowRequests = 250
 
-	// suspicion is the capital, in stakes, above which there is no step up: one in twenty versions that are no worse comes
-	// there at some time, and waits until the doubt is gone.
+	// suspicion is the capital, in stakes, above which there is no step up: one in twenty versions that are no worse
+	// comes there at some time, and waits until the doubt is gone.
 	suspicion = 20
 )
 
-// The alternatives that are bet on. Errors: by how much the ratio is higher than the tolerance. Latency: how many times as likely it is, in odds,
-// to be beyond a quantile.
+// The alternatives that are bet on. Errors: by how much the ratio is higher than the tolerance. Latency: how many
+// times as likely it is, in odds, to be beyond a quantile.
 var (
 	errorsMore    = [...]float64{0.005, 0.01, 0.02, 0.05, 0.15, 0.5}
 	latencyOdds   = [...]float64{1.3, 2, 4, 15}

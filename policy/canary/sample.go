@@ -9,13 +9,13 @@ import (
 type Sample struct {
 	Requests uint64
 	Errors   uint64 // of them
-	// Latency is of those that were no errors. An error is quick or slow for reasons of its own: beside a baseline that refuses at once, a
-	// canary that works would be slow.
+	// Latency is of those that were no errors. An error is quick or slow for reasons of its own: beside a baseline
+	// that refuses at once, a canary that works would be slow.
 	Latency Sketch
 }
 
-// Sketch is how many requests took how long, in buckets of a quarter of a doubling each: the first is all up to 0.1 ms, the last all
-// that is beyond the others.
+// Sketch is how many requests took how long, in buckets of a quarter of a doubling each: the first is all up to 0.1
+// ms, the last all that is beyond the others.
 type Sketch [Buckets]uint64
 
 // Buckets is how many there are.
@@ -48,7 +48,8 @@ func (s *Sketch) Quantile(q float64) time.Duration {
 	return Bound(Buckets - 1)
 }
 
-// since returns what came after an earlier sample. Counts that have become smaller have been begun anew: then all of them came after.
+// since returns what came after an earlier sample. Counts that have become smaller have been begun anew: then all of
+// them came after.
 func (s *Sample) since(earlier *Sample) Sample {
 	if s.Requests < earlier.Requests || s.Errors < earlier.Errors {
 		return *s
@@ -71,10 +72,10 @@ func (s *Sketch) count() (n float64) {
 	return n
 }
 
-// beyond returns how many requests took longer than the bound of a bucket times 1+tolerance. Within a bucket they are taken to be spread evenly, on the
-// scale of doublings, so that the number may be broken. With the null hypothesis that is safe in two ways: a version like the
-// baseline has no more of them beyond than the baseline, however they lie in the bucket, and a broken count
-// makes a bet smaller than whole ones of the same mean.
+// beyond returns how many requests took longer than the bound of a bucket times 1+tolerance. Within a bucket they are
+// taken to be spread evenly, on the scale of doublings, so that the number may be broken. With the null hypothesis
+// that is safe in two ways: a version like the baseline has no more of them beyond than the baseline, however they lie
+// in the bucket, and a broken count makes a bet smaller than whole ones of the same mean.
 func (s *Sketch) beyond(bucket int, tolerance float64) (n float64) {
 	past := 4 * math.Log2(1+tolerance) // in buckets
 	whole := int(past)
@@ -95,8 +96,8 @@ type memory struct {
 	timed            float64 // sum of latency
 }
 
-// memoryMax is how many requests are remembered: when there are more, all count less. Enough for a p99 by thirty requests, few enough to
-// follow the day.
+// memoryMax is how many requests are remembered: when there are more, all count less. Enough for a p99 by thirty
+// requests, few enough to follow the day.
 const memoryMax = 3000
 
 func (m *memory) add(s *Sample) {
@@ -123,7 +124,8 @@ func (m *memory) errorShare() float64 { return share(m.errors, m.requests) }
 
 func share(n, of float64) float64 { return (n + 0.5) / (of + 1) }
 
-// threshold returns the bucket whose bound is the quantile q, and the share of requests beyond it; false if too few are known.
+// threshold returns the bucket whose bound is the quantile q, and the share of requests beyond it; false if too few
+// are known.
 func (m *memory) threshold(q float64) (bucket int, beyond float64, ok bool) {
 	// Two requests beyond it at least: with fewer nobody knows where it is.
 	if m.timed*(1-q) < 2 {
