@@ -69,11 +69,6 @@ func (a *Attempt) start() {
 	}
 	x.attempts++
 	a.cluster = x.cluster.On(x.w.index)
-	if x.attempts > 1 && x.hopeless(a.cluster) {
-		a.step = stepNone
-		x.fail(deadlineExceeded)
-		return
-	}
 	e, why := a.cluster.Pick(x.w.random(), x.balanceKey(), &x.tried)
 	if e == nil {
 		a.step = stepNone
@@ -548,7 +543,7 @@ func (a *Attempt) decide(f *Failure, h *message.Head, written int64) retry.Verdi
 		Status:       status,
 		GRPCStatus:   grpc,
 		Reused:       a.reused,
-		DeadlineLeft: x.deadlineLeft(),
+		DeadlineLeft: x.deadlineLeft() - a.cluster.Pace().Quantile(0.5), // until a try has to begin, or it could hardly finish
 		BudgetRoom:   budget.HasRoom(x.w.now()),
 		Rnd:          x.w.random(),
 	})
@@ -645,6 +640,6 @@ func (a *Attempt) release() {
 		a.x.w.engine.Heads.Put(a.response)
 		a.response = nil
 	}
-	a.stream, a.endpoint, a.cluster, a.fresh = nil, nil, nil, false
+	a.stream, a.endpoint, a.cluster, a.fresh, a.headAt, a.holds = nil, nil, nil, false, 0, false
 	a.step = stepNone
 }

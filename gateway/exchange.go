@@ -83,12 +83,14 @@ type Exchange struct {
 	trailers    message.Fields
 	hasTrailers bool
 	sentAny     bool // an upstream has got some of the request
+	bodyBroken  bool // some of it is lost: nobody can have it
 
 	requestStages stages
 	// Attempts.
-	attempt  *Attempt // the one under way, or the last
-	second   hedge    // a try beside it
-	attempts int
+	attempt   *Attempt // the one under way, or the last
+	second    hedge    // a try beside it
+	attempts  int
+	takeovers uint8 // by clusters of filters
 	// Between the two kinds of message, if there are two.
 	translator Translator // nil: both sides speak the same
 	translated buf.Chain  // of the response, on its way to the client
@@ -331,14 +333,15 @@ func (x *Exchange) ReceiveInterim(*engine.Stream, *message.Head) {}
 func (x *Exchange) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool) {
 	x.bodyIn += int64(n)
 	x.bodyEnded = end
-	if most := x.listener.BodyBytesMax; most > 0 && x.bodyIn > most && !x.tunnel {
-		src.Skip(x.w.engine.Bufs, n)
-		x.attempt.cancel(bodyTooLarge)
-		x.fail(bodyTooLarge)
-		return
-	}
 	if x.rest != nil { // the answer is on its way, and nobody asks any more
 		src.Skip(x.w.engine.Bufs, n)
+		return
+	}
+	if most := x.listener.BodyBytesMax; most > 0 && x.bodyIn > most && !x.tunnel {
+		src.Skip(x.w.engine.Bufs, n)
+		x.bodyBroken = true
+		x.attempt.cancel(bodyTooLarge)
+		x.fail(bodyTooLarge)
 		return
 	}
 	if x.requestStages.any() {
@@ -455,7 +458,7 @@ func (x *Exchange) Failed(s *engine.Stream, err error) {
 	if x.status == 0 {
 		x.status = clientGone.Status
 	}
-	x.reason = clientGone.Reason
+	x.failure, x.reason = clientGone, clientGone.Reason
 	x.finish()
 }
 
@@ -549,7 +552,7 @@ func (x *Exchange) reset() {
 	x.bodyIn, x.bodyGiven, x.bodyOut, x.bodyEnded, x.hasTrailers, x.keepsReplay = 0, 0, 0, false, false, false
 	x.raw, x.grpc, x.errand, x.cancelled, x.patience, x.callStatus = false, false, false, false, 0, -1
 	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
-	x.whole, x.sentAny, x.rest = false, false, nil
+	x.whole, x.sentAny, x.bodyBroken, x.rest, x.takeovers = false, false, false, nil, 0
 	x.reached, x.calling, x.sampled, x.guard, x.shadowed, x.claims, x.cluster = 0, 0, false, nil, nil, nil, nil
 	clear(x.kept)
 	x.kept = x.kept[:0]

@@ -102,18 +102,33 @@ func (x *Exchange) ClusterAt(ref ClusterRef) *upstream.Group { return x.snapshot
 // UseCluster sends the request to another cluster than the route's. It is for request hooks.
 func (x *Exchange) UseCluster(ref ClusterRef) { x.cluster = x.ClusterAt(ref) }
 
+// takeoversMax bounds how often an exchange begins anew: more filters with another cluster each are no route, but a circle.
+const takeoversMax = 4
+
 // TryCluster begins anew with another cluster, in a Failed hook, which then returns Answered. It returns false if the request
-// cannot be sent again: an upstream may have acted on it, or its body is gone.
+// cannot be sent again, since an upstream may have acted on it, its body is gone or a translator has some of an answer; and
+// if hardly an answer could come in the time that is left.
 func (x *Exchange) TryCluster(ref ClusterRef) bool {
 	sent := x.bodyGiven > int64(x.replay.Len())
 	if sent && !x.keepsReplay || x.attempts > 0 && !x.repeatable() && x.sentAny {
 		return false
 	}
-	x.cluster = x.ClusterAt(ref)
-	if x.attempts == 0 {
+	to := x.ClusterAt(ref)
+	if x.bodyBroken || x.attempt.holds || x.takeovers == takeoversMax || x.deadlineLeft() <= 0 || x.hopeless(to.On(x.w.index)) {
+		return false
+	}
+	x.endWait()
+	x.takeovers++
+	x.cluster = to
+	if x.attempts == 0 { // nothing has been translated yet
+		if x.translator != nil {
+			x.translate()
+			return true
+		}
 		x.proxy()
 		return true
 	}
+	x.attempt.endpoint, x.attempt.headAt = nil, 0
 	x.tried.Reset()
 	x.attempt.next(retry.Verdict{Again: true, Fresh: false})
 	return true

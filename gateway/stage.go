@@ -129,6 +129,7 @@ func (x *Exchange) stageRequest(src *buf.Chain, n int, end bool) bool {
 	if err == nil {
 		return true
 	}
+	x.bodyBroken = true
 	x.attempt.cancel(clientGone)
 	var f *Failure
 	var r *message.Refusal
