@@ -20,7 +20,7 @@
 // intervals for contingency tables and beyond", 2022). It is exact for any number of requests on either side, 1 % or
 // 99 %, and whatever the error ratio of the window is: an incident that hits both moves nothing. A mixture SPRT on a
 // normal approximation of the two ratios (Johari, Koomen, Pekelis and Walsh, "Peeking at A/B tests", 2017) takes the
-// ratio to be the same all the time; in the simulation with incidents it finds more than half of all versions worse that
+// ratio to be the same all the time; in the simulation with incidents it finds about half of all versions worse that
 // are not, since an incident on a later step is more of the canary's requests than of the baseline's. Alpha spending
 // needs the number of requests to be known before.
 //
