@@ -259,10 +259,10 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 		x.w.engine.Loop.Arm(&a.timer, a.headAt.Add(x.Route.BetweenBytes))
 		return
 	}
+	err := x.sendHead(h, end)
 	switch {
-	case !x.sendHead(h, end):
-		a.giveUp(health.BadResponse)
-		x.cut(badResponse)
+	case err != nil:
+		a.spoiled(err)
 	case end:
 		a.complete()
 	case h.Status == 101:
@@ -326,8 +326,7 @@ func (a *Attempt) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool)
 		}
 	} else if err := x.sendData(src, n); err != nil {
 		src.Skip(x.w.engine.Bufs, src.Len()-behind) // what is left must not be taken for the next answer on the connection
-		a.giveUp(health.BadResponse)
-		x.cut(badResponse)
+		a.spoiled(err)
 		return
 	}
 	if end {
@@ -358,8 +357,7 @@ func (a *Attempt) end(trailers *message.Fields) {
 		return
 	}
 	if err := x.sendEnd(trailers); err != nil {
-		a.giveUp(health.BadResponse)
-		x.cut(badResponse)
+		a.spoiled(err)
 		return
 	}
 	x.client = nil
@@ -600,6 +598,13 @@ func (a *Attempt) giveUp(o health.Outcome) {
 		s.Abort(badResponse)
 	}
 	a.done(o)
+}
+
+// spoiled ends the try, and the exchange, because its answer could not be passed on.
+func (a *Attempt) spoiled(err error) {
+	f := faultOf(err)
+	a.giveUp(f.Outcome)
+	a.x.cut(f)
 }
 
 // done tells balancer, health and metrics how the try ended. It may be called twice; the first word counts.

@@ -64,18 +64,27 @@ func (x *Exchange) passTimeout() bool {
 	if x.patience == 0 {
 		return true
 	}
-	left := x.began.Add(x.patience).Sub(x.w.now())
-	if left <= 0 {
+	b, ok := appendPatience(x.w.scratch[:0], x.began.Add(x.patience).Sub(x.w.now()), x.grpc)
+	if !ok {
 		return false
 	}
-	b, field := x.w.scratch[:0], grpcTimeoutField
+	field := requestTimeoutField
 	if x.grpc {
-		b = appendTimeout(b, left)
-	} else {
-		field = requestTimeoutField
-		b = append(strconv.AppendInt(b, left.Milliseconds(), 10), "ms"...) // rounded down: the upstream never waits longer
+		field = grpcTimeoutField
 	}
 	x.w.scratch = b
 	x.Request.SetField([]byte(field), b)
 	return true
+}
+
+// appendPatience appends what is left in the words of a call or of another request, rounded down: the upstream never waits longer.
+// It returns false if that is nothing: a time of 0 would say nothing.
+func appendPatience(b []byte, left time.Duration, call bool) ([]byte, bool) {
+	switch {
+	case call && left > 0:
+		return appendTimeout(b, left), true
+	case !call && left >= time.Millisecond:
+		return append(strconv.AppendInt(b, left.Milliseconds(), 10), "ms"...), true
+	}
+	return b, false
 }

@@ -26,3 +26,25 @@ func TestHowLongAClientWaits(t *testing.T) {
 		f(s, 0)
 	}
 }
+
+// What the upstream is told is never more than is left, and never nothing, which would say nothing.
+func TestWhatIsLeftIsSaid(t *testing.T) {
+	f := func(left time.Duration, call bool, want string) {
+		t.Helper()
+		got := ""
+		if b, ok := appendPatience(nil, left, call); ok {
+			got = string(b)
+		}
+		if got != want {
+			t.Errorf("%v: %q, want %q", left, got, want)
+		}
+	}
+	f(1500*time.Millisecond, false, "1500ms")
+	f(1999*time.Microsecond, false, "1ms")
+	f(time.Millisecond-1, false, "")
+	f(0, false, "")
+	f(-time.Second, false, "")
+	f(1500*time.Microsecond, true, "1500000n")
+	f(1, true, "1n")
+	f(0, true, "")
+}

@@ -40,8 +40,10 @@ const decisionsKept = 4096
 
 // entry is a Decision as a loop keeps it, without pointers into anything that goes away.
 type entry struct {
-	at         int64 // nanoseconds since 1970
-	guard      *Guard
+	at         int64  // nanoseconds since 1970
+	kind       string // of the guard, which itself would keep its filter in memory
+	guard      string
+	mode       Mode
 	route      string
 	reason     string
 	text       string
@@ -75,7 +77,8 @@ func (d *decisions) add(x *Exchange, j *Judgement) {
 	}
 	e := &d.ring[d.next%uint64(d.keep)]
 	d.next++
-	e.at, e.guard, e.client, e.revision = x.Wall().UnixNano(), j.Guard, x.ClientAddr, x.snapshot.Revision
+	e.at, e.client, e.revision = x.Wall().UnixNano(), x.ClientAddr, x.snapshot.Revision
+	e.kind, e.guard, e.mode = j.Guard.Kind, j.Guard.Name, j.Guard.Mode
 	e.route, e.reason, e.text = x.Route.Name, j.Reason, j.Text
 	e.retryAfter, e.status, e.outcome = j.RetryAfter, j.Status, j.Outcome
 	e.count, e.numbers = uint8(j.count), j.numbers
@@ -89,7 +92,7 @@ func (e *entry) decision() Decision {
 	return Decision{
 		At: time.Unix(0, e.at), RequestID: string(e.id[:e.lengths[0]]), Revision: e.revision, Route: e.route, Client: e.client,
 		Method: string(e.method[:e.lengths[3]]), Path: string(e.path[:e.lengths[2]]),
-		Kind: e.guard.Kind, Guard: e.guard.Name, Mode: e.guard.Mode, Outcome: e.outcome, Status: e.status, Reason: e.reason, Text: e.text,
+		Kind: e.kind, Guard: e.guard, Mode: e.mode, Outcome: e.outcome, Status: e.status, Reason: e.reason, Text: e.text,
 		Key: string(e.key[:e.lengths[1]]), RetryAfter: e.retryAfter, Numbers: slices.Clone(e.numbers[:e.count]),
 	}
 }
@@ -106,7 +109,11 @@ func (d *decisions) latest(yield func(e *entry) bool) {
 // SetDecisions says how many records each loop keeps, and of how many exchanges one is taken whose passes are recorded too; 0
 // takes none. What is kept already is lost if its number changes.
 func (g *Gateway) SetDecisions(keep, sample int) {
-	g.OnEach(func(w *Worker) { w.decisions.keep, w.sample = keep, sample })
+	g.OnEach(func(w *Worker) {
+		if w.sample = sample; w.decisions.keep != keep {
+			w.decisions = decisions{keep: keep}
+		}
+	})
 }
 
 // DecisionQuery says which records are asked for; what is empty does not matter.
@@ -121,7 +128,7 @@ type DecisionQuery struct {
 
 func (q *DecisionQuery) takes(e *entry) bool {
 	return (q.RequestID == "" || string(e.id[:e.lengths[0]]) == q.RequestID) &&
-		(q.Guard == "" || e.guard.Name == q.Guard) &&
+		(q.Guard == "" || e.guard == q.Guard) &&
 		(q.Route == "" || e.route == q.Route) &&
 		(q.Key == "" || string(e.key[:e.lengths[1]]) == q.Key) &&
 		(!q.Refused || e.outcome == Refused)

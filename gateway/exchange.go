@@ -464,19 +464,19 @@ func (x *Exchange) Failed(s *engine.Stream, err error) {
 
 // The response, from whichever attempt it comes.
 
-// sendHead passes the final head on to the client. It returns false if that cannot be an answer.
-func (x *Exchange) sendHead(h *message.Head, end bool) bool {
+// sendHead passes the final head on to the client. It fails if that cannot be an answer.
+func (x *Exchange) sendHead(h *message.Head, end bool) error {
 	x.answered = true
 	x.filterResponse(h)
 	x.status = h.Status
 	if !end {
-		return x.client.SendHead(h, false) == nil
+		return x.client.SendHead(h, false)
 	}
-	if x.sendHeadAlone(h) != nil {
-		return false
+	if err := x.sendHeadAlone(h); err != nil {
+		return err
 	}
 	x.client = nil
-	return true
+	return nil
 }
 
 func (x *Exchange) filterResponse(h *message.Head) {

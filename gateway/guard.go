@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -124,9 +125,10 @@ type Judgement struct {
 	count   int
 }
 
-// Number adds one of the numbers. The names and units are constants; those beyond NumbersMax are left out.
+// Number adds one of the numbers. The names and units are constants; those beyond NumbersMax are left out, and what JSON has no
+// words for: infinity, and what is no number.
 func (j *Judgement) Number(name string, value float64, unit string) {
-	if j.count < NumbersMax {
+	if j.count < NumbersMax && !math.IsNaN(value) && !math.IsInf(value, 0) {
 		j.numbers[j.count] = Number{name, value, unit}
 		j.count++
 	}
@@ -195,7 +197,11 @@ func (x *Exchange) sayRefusal(status int, reason, text string, retryAfter time.D
 	if retryAfter > 0 {
 		h.RemoveField([]byte("Retry-After"))
 		var space [20]byte
-		h.Add([]byte("Retry-After"), strconv.AppendInt(space[:0], int64((retryAfter+time.Second-1)/time.Second), 10))
+		seconds := int64(retryAfter / time.Second)
+		if retryAfter%time.Second > 0 {
+			seconds++
+		}
+		h.Add([]byte("Retry-After"), strconv.AppendInt(space[:0], seconds, 10))
 	}
 	for i := range fields {
 		h.AddString(fields[i].Name, fields[i].Value)

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -126,4 +127,31 @@ func TestAFailureIsTakenOver(t *testing.T) {
 	r.wants(t, "POST", "/yes", "body", "203 inner instead of connect_failed")
 	http.DefaultClient.CloseIdleConnections()
 	r.nothingHeld(t)
+}
+
+// Nothing that a guard has worked out makes a record that cannot be shown, or an answer that makes no sense.
+func TestNumbersThatAreNone(t *testing.T) {
+	g := gateway.NewGuard("limit", "per-path", gateway.Enforce, nil)
+	r := start(t, filtered(t, gateway.Hooks{Name: "limit", Request: func(x *gateway.Exchange) gateway.Verdict {
+		j := x.Judgement(g)
+		j.Outcome, j.Status, j.Reason, j.RetryAfter = gateway.Refused, 503, "too_many", math.MaxInt64
+		j.Number("ratio", math.NaN(), "")
+		j.Number("limit", math.Inf(1), "/s")
+		j.Number("seen", 1, "")
+		return x.Judge(j)
+	}}))
+	resp, err := http.Get("http://" + r.addr)
+	check(t, err)
+	resp.Body.Close()
+	if got := resp.Header["Retry-After"]; fmt.Sprint(got) != "[9223372037]" {
+		t.Errorf("Retry-After is %s", got)
+	}
+	list := r.gateway.Decisions(gateway.DecisionQuery{Max: 10})
+	if len(list) != 1 || fmt.Sprint(list[0].Numbers) != "[{seen 1 }]" {
+		t.Errorf("recorded %v", list)
+	}
+	r.gateway.SetDecisions(0, 0)
+	if list := r.gateway.Decisions(gateway.DecisionQuery{Max: 10}); len(list) != 0 {
+		t.Errorf("%d records are left of none", len(list))
+	}
 }

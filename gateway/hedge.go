@@ -38,7 +38,7 @@ func (s *hedge) Expire(*loop.Timer) {
 	s.armed = false
 	x := s.x
 	first := x.attempt
-	if x.client == nil || x.answered || first.step != stepHead {
+	if x.client == nil || x.answered || first.step != stepHead || x.attempts > 1 {
 		return
 	}
 	budget, now := first.cluster.Budget(), x.w.now()

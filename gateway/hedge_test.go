@@ -1,8 +1,10 @@
 package gateway_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -192,4 +194,31 @@ func TestAClientsTimeIsPassedOnAndKept(t *testing.T) {
 	f("/", "20s", "200 OK ", 10*time.Second, 20*time.Second)
 	f("/", "soon", "200 OK ", 0, 0)
 	f("/slow", "30ms", "504 Gateway Timeout deadline_exceeded", 0, 30*time.Millisecond)
+}
+
+// It is the first try that another is begun beside: one that follows a failure has its own time.
+func TestARetryIsNotTheFirstTry(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	over := make(chan bool)
+	t.Cleanup(func() { close(over) })
+	var list []string
+	for range 3 {
+		list = append(list, serve(t, func(_ *net.TCPConn, br *bufio.Reader) {
+			if _, err := http.ReadRequest(br); err == nil && asked.Add(1) > 1 {
+				<-over
+			}
+		}))
+	}
+	s := usual(list...)
+	s.routes[0].retry = retry.Config{Attempts: 3, On: retry.OnReset, BackoffBase: -1}
+	s.routes[0].hedge = &retry.Hedge{After: 30 * time.Millisecond}
+	s.routes[0].request = 100 * time.Millisecond
+	r := start(t, s)
+	r.wants(t, "GET", "/", "", "504 request_timeout")
+	http.DefaultClient.CloseIdleConnections()
+	r.nothingHeld(t)
+	if asked.Load() != 2 {
+		t.Errorf("upstreams were asked %d times, want twice", asked.Load())
+	}
 }

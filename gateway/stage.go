@@ -31,11 +31,19 @@ type stages struct {
 
 func (s *stages) any() bool { return len(s.list) > 0 }
 
+// owes tells that something may be held back.
+func (s *stages) owes() bool { return s.dirty && !s.ended }
+
 // data sends n bytes of src through all stages.
 func (s *stages) data(src *buf.Chain, n int, p *buf.Pool) error {
 	s.dirty, s.quiet = true, false
 	if len(s.list) == 1 {
-		return s.list[0].Data(src, n, &s.out, p)
+		behind := src.Len() - n
+		err := s.list[0].Data(src, n, &s.out, p)
+		if err != nil {
+			src.Skip(p, src.Len()-behind) // what it left must not be taken for what comes next on the connection
+		}
+		return err
 	}
 	var from buf.Chain
 	from.Take(p, src, n)
@@ -126,9 +134,18 @@ func (x *Exchange) stageRequest(src *buf.Chain, n int, end bool) bool {
 		err = x.requestStages.end(p)
 	}
 	x.requestStages.out.MoveTo(&x.held)
-	if err == nil {
-		return true
+	if err != nil {
+		x.failStage(err)
+		return false
 	}
+	if !x.requestStages.ended {
+		x.workLater() // to flush, if nothing follows
+	}
+	return true
+}
+
+// failStage answers a request whose body a stage refuses.
+func (x *Exchange) failStage(err error) {
 	x.bodyBroken = true
 	x.attempt.cancel(clientGone)
 	var f *Failure
@@ -142,7 +159,6 @@ func (x *Exchange) stageRequest(src *buf.Chain, n int, end bool) bool {
 	default:
 		x.refuse(&message.Refusal{Status: 400, Reason: "bad_body", Text: err.Error()})
 	}
-	return false
 }
 
 // releaseStages ends the stages of both bodies.
@@ -155,10 +171,21 @@ func (x *Exchange) releaseStages() {
 	}
 }
 
+// stageFault is an error of a stage of the answer.
+type stageFault struct{ error }
+
+// faultOf says what it means that an answer cannot go on.
+func faultOf(err error) *Failure {
+	if _, ok := err.(stageFault); ok {
+		return badStage
+	}
+	return badResponse
+}
+
 // stageAnswer sends a part of the answer's body through its stages, and on to the client.
 func (x *Exchange) stageAnswer(src *buf.Chain, n int) error {
 	if err := x.answerStages.data(src, n, x.w.engine.Bufs); err != nil {
-		return err
+		return stageFault{err}
 	}
 	x.workLater() // to flush, if nothing follows
 	return x.sendStaged()
@@ -173,33 +200,50 @@ func (x *Exchange) sendStaged() error {
 	return x.client.SendData(&x.answerStages.out, n)
 }
 
-// flushStages lets out what stages hold back once a whole turn has passed without data: an answer that comes as fast as it can
+// flushStages lets out what stages hold back once a whole turn has passed without data: a body that comes as fast as it can
 // is not cut into as many pieces as it has turns.
 func (x *Exchange) flushStages() {
-	s := &x.answerStages
-	if !s.dirty || s.ended || x.client == nil || !x.answered {
+	request, answer := x.requestStages.owes() && x.rest == nil, x.answerStages.owes() && x.answered
+	if x.client == nil || !request && !answer {
 		return
 	}
-	if !s.quiet {
-		s.quiet = true
-		x.workLater()
-		return
+	if request && !x.requestStages.quiet || answer && !x.answerStages.quiet {
+		x.working = true
+		x.w.engine.Loop.FlushLater(x)
 	}
-	err := s.flush(x.w.engine.Bufs)
-	if err == nil {
-		err = x.sendStaged()
+	if answer && x.answerStages.quiet {
+		err := x.answerStages.flush(x.w.engine.Bufs)
+		if err == nil {
+			err = x.sendStaged()
+		}
+		if err != nil {
+			x.attempt.cancel(badStage)
+			x.cut(badStage)
+			return
+		}
 	}
-	if err != nil {
-		x.attempt.cancel(badStage)
-		x.cut(badStage)
+	if request && x.requestStages.quiet {
+		err := x.requestStages.flush(x.w.engine.Bufs)
+		x.requestStages.out.MoveTo(&x.held)
+		if err != nil {
+			x.failStage(err)
+			return
+		}
+		x.passStaged()
 	}
+}
+
+// Flush is called by the loop at the end of a turn: what comes from now on comes in the next.
+func (x *Exchange) Flush() {
+	x.requestStages.quiet, x.answerStages.quiet = true, true
+	x.w.engine.Loop.WorkLater(x)
 }
 
 // sendEnd ends the answer.
 func (x *Exchange) sendEnd(trailers *message.Fields) error {
 	if x.answerStages.any() && !x.answerStages.ended {
 		if err := x.answerStages.end(x.w.engine.Bufs); err != nil {
-			return err
+			return stageFault{err}
 		}
 		if err := x.sendStaged(); err != nil {
 			return err
@@ -214,7 +258,7 @@ func (x *Exchange) sendEnd(trailers *message.Fields) error {
 func (x *Exchange) sendHeadAlone(h *message.Head) error {
 	if x.answerStages.any() {
 		if err := x.answerStages.end(x.w.engine.Bufs); err != nil {
-			return err
+			return stageFault{err}
 		}
 		if x.answerStages.out.Len() > 0 {
 			if err := x.client.SendHead(h, false); err != nil {

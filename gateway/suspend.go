@@ -121,6 +121,9 @@ func (x *Exchange) Work() {
 		return
 	}
 	if then := x.then; x.waiting && then != nil && x.attempt.step != stepFilter {
+		if x.requestStages.owes() {
+			x.workLater()
+		}
 		x.goOn(then)
 		return
 	}

@@ -125,9 +125,16 @@ func (x *Exchange) breakOff(s *engine.Stream, f *Failure) bool {
 		if !t.Break(Explanation{f.Status, callStatus(f.Status, f.Reason), f.Reason, f.Text}, &x.translated, x.w.engine.Bufs) {
 			return false
 		}
-		n := x.translated.Len()
-		x.bodyOut += int64(n)
-		return s.SendData(&x.translated, n) == nil && s.SendEnd(nil) == nil
+		if f == badStage {
+			return false
+		}
+		x.client = s
+		err := x.sendData(&x.translated, x.translated.Len())
+		if err == nil {
+			err = x.sendEnd(nil)
+		}
+		x.client, x.whole = nil, false
+		return err == nil
 	case x.grpc:
 		return x.endWithStatus(s, f) == nil
 	}
@@ -150,9 +157,8 @@ func (a *Attempt) headTranslated(h *message.Head) bool {
 // releaseHead sends the head that was kept. It returns false if the exchange is over.
 func (a *Attempt) releaseHead() bool {
 	a.holds = false
-	if !a.x.sendHead(a.response, false) {
-		a.giveUp(health.BadResponse)
-		a.x.cut(badResponse)
+	if err := a.x.sendHead(a.response, false); err != nil {
+		a.spoiled(err)
 		return false
 	}
 	return true
@@ -186,8 +192,7 @@ func (a *Attempt) sendTranslated() bool {
 		return false
 	}
 	if err := x.sendData(&x.translated, x.translated.Len()); err != nil {
-		a.giveUp(health.BadResponse)
-		x.cut(badResponse)
+		a.spoiled(err)
 		return false
 	}
 	return true
@@ -211,8 +216,7 @@ func (a *Attempt) endTranslated(trailers *message.Fields) {
 		return
 	}
 	if err := x.sendEnd(own); err != nil {
-		a.giveUp(health.BadResponse)
-		x.cut(badResponse)
+		a.spoiled(err)
 		return
 	}
 	x.client = nil
