@@ -104,6 +104,9 @@ var hotGuards = []hotGuard{
 	{name: "split", filter: [2]string{splitOf("20%"), splitOf("40%")}, probes: []hotProbe{
 		{"GET", func(h *hot, _ string) string { return "X-Key: " + h.early + "\r\n" }, "", same("200 well a")}, // in at 20 %, in at 40 %
 		{"GET", func(h *hot, _ string) string { return "X-Key: " + h.late + "\r\n" }, "", [2]string{"200 well b", "200 well a"}}}},
+	{name: "colour", filter: [2]string{`colour: {user_id: {header: x-mark, claim: sub, accept: on}}`, `colour: {user_id: {header: x-mark, claim: sub, accept: on}, invalid: refuse}`}, probes: []hotProbe{
+		{"GET", line("X-Mark: one"), "", same("200 well")},
+		{"GET", line("X-Mark: not valid"), "", [2]string{"200 well", "400 colour_invalid"}}}},
 	{name: "mirror", filter: [2]string{`mirror: dead`, `mirror: {cluster: dead, share: 50%}`}, probes: []hotProbe{{"GET", nil, "", same("200 well")}}},
 	{name: "fault", before: 20, filter: [2]string{`fault: {abort: 503, budget: {requests: 20}, when: {headers: {x-chaos: "on"}}}`, `fault: {abort: 500, budget: {requests: 20}, when: {headers: {x-chaos: "on"}}}`}, probes: []hotProbe{
 		{"GET", line("X-Chaos: on"), "", same("200 well")}}}, // the budget is spent, and stays it
@@ -366,11 +369,35 @@ func (h *hot) steady(secure bool) *gateway.Running {
 	return load.Start(0)
 }
 
+// put gives the gateway a document by the admin API; the file stays behind.
+func (h *hot) put(p *gateway.Process, document string) {
+	h.t.Helper()
+	document = fmt.Sprintf("admin: {address: %q}\n%s", p.Admin(), document)
+	req, err := http.NewRequest(http.MethodPut, "http://"+p.Admin()+"/api/config", strings.NewReader(document))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("If-Match", "*")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		h.t.Fatalf("%d %s %v", resp.StatusCode, text, err)
+	}
+}
+
 // All guards in one document, requests through each of them all the time, and one through each that is under way from the beginning to the
 // end. The settings of one guard after the other change: no request fails, each is judged by one settings or the other, and what was
 // spent, open, kept, held or known before is so afterwards.
 func TestHotChange(t *testing.T) {
 	gateway.Require(t, gateway.TLSListener)
+	var all []string
+	for i := range hotGuards {
+		all = append(all, hotGuards[i].filter[1])
+	}
+	missing(t, all)
 	h := &hot{papers: newPapers(t), t: t, addr: gateway.FreeAddr(t), tls: gateway.FreeAddr(t), dead: gateway.FreeAddr(t), red: startRedis(t).addr, release: make(chan struct{})}
 	h.app = serve(t, h.serve)
 	h.auth = serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -390,7 +417,11 @@ func TestHotChange(t *testing.T) {
 	for i := range hotGuards {
 		g := &hotGuards[i]
 		state[i] = 1
-		p.WriteConfig(h.document(state, i+1))
+		if document := h.document(state, i+1); i%2 == 0 {
+			p.WriteConfig(document)
+		} else {
+			h.put(p, document)
+		}
 		gateway.Eventually(t, patience, fmt.Sprintf("the document with other settings of %s is in force", g.name), func() error {
 			got, err := h.once(&hotGuard{}, "GET /generation HTTP/1.1\r\nHost: exam.test\r\n\r\n")
 			if want := fmt.Sprint("200 respond ", i+1); err != nil || got != want {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -489,10 +490,25 @@ func writeMatrix(t *testing.T, before string, table [][]string, after string) {
 	}
 }
 
+// missing fails the test unless each kind of guard there is, and of filter that has no modes, is among these.
+func missing(t *testing.T, filters []string) {
+	t.Helper()
+	for _, kind := range append(guardKinds(t), "compress", "split") {
+		if kind != "canary" && !slices.ContainsFunc(filters, func(f string) bool { return strings.HasPrefix(f, kind+":") }) {
+			t.Errorf("%s is missing here", kind)
+		}
+	}
+}
+
 // Every guard against every fault, in one gateway with a route for each cell of the page's table: all is well at first, then each
 // upstream fails in its way, and each cell is what its client sees.
 func TestFaultMatrix(t *testing.T) {
 	gateway.Require(t, gateway.TLSListener)
+	var all []string
+	for _, r := range matrixRows {
+		all = append(all, r.filters)
+	}
+	missing(t, all)
 	m := newMatrix(t)
 	p := gateway.Start(t, m.document(false), gateway.Options{})
 	m.connect()

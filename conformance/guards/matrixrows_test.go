@@ -88,6 +88,7 @@ var matrixRows = []matrixRow{
 	{guard: "hedge, no retry", fails: pair, name: "hedge", route: `retry: {attempts: 1, hedge: 100ms}`, cluster: "pair-CLUSTER"},
 	{guard: "deadline, `X-Request-Timeout: 700ms`", fails: upstream, name: "deadline", fields: withField("X-Request-Timeout", "700ms")},
 	{guard: "fault", fails: upstream, name: "fault", filters: `fault: {abort: 418, when: {headers: {x-chaos: "on"}}, after: 10m}`},
+	{guard: "colour", fails: upstream, name: "colour", filters: `colour: {trace_id: on}`},
 	{guard: "split", fails: "a variant's cluster", name: "split", filters: `split: {variants: [{name: a, cluster: CLUSTER, weight: 100%}, {name: b, cluster: well, weight: 0%}]}`, cluster: "well"},
 	{guard: "mirror", fails: "the mirror's cluster", name: "mirror", filters: `mirror: CLUSTER`, cluster: "well"},
 }
