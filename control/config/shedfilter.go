@@ -54,8 +54,10 @@ var shedFilterObject = sync.OnceValue(func() *object[ShedFilter] {
 			if v.TurnFrom >= v.TurnTo {
 				d.fail(at("turn_to", "turn_from"), "raise turn_to or lower turn_from", "turn_to %s is not above turn_from %s", formatDuration(v.TurnTo), formatDuration(v.TurnFrom))
 			}
-			if v.MemoryFrom >= v.MemoryTo || v.MemoryFrom == 0 {
-				d.fail(at("memory_to", "memory_from"), "raise memory_to or lower memory_from, which is above 0%", "memory_to %s is not above memory_from %s", v.MemoryTo, v.MemoryFrom)
+			if v.MemoryFrom == 0 {
+				d.fail(at("memory_from"), "write how much is too much: memory_from: 85%", "at memory_from 0%% there would be pressure always")
+			} else if v.MemoryFrom >= v.MemoryTo {
+				d.fail(at("memory_to", "memory_from"), "raise memory_to or lower memory_from", "memory_to %s is not above memory_from %s", v.MemoryTo, v.MemoryFrom)
 			}
 		},
 	}
