@@ -62,7 +62,7 @@ func newPatientThat(t *testing.T, slow time.Duration, well http.HandlerFunc) *pa
 			case "garbage":
 				c.Write([]byte("HTTP/1.1 2OO OK\r\n\r\n"))
 			case "cut":
-				c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000\r\n\r\nonly this"))
+				c.Write([]byte("HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nContent-Length: 9000\r\n\r\nonly this"))
 			case "torn":
 				c.(*net.TCPConn).SetLinger(0)
 			}

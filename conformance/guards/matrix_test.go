@@ -536,6 +536,14 @@ func TestFaultMatrix(t *testing.T) {
 		got[1] = append(got[1], "---")
 	}
 	got = append(got, m.cells(m.observe())...)
+	p.WriteConfig(strings.Replace(m.document(true), m.ills["hang"].addr, "another-"+nobody+":80", 1))
+	gateway.Eventually(t, patience, "a document with a name that does not resolve is refused", func() error {
+		n, err := p.Metric("yumen_config_reloads_total", `result="failed"`)
+		if err == nil && n < 1 {
+			err = errors.New("not yet")
+		}
+		return err
+	})
 	before, want, after := readMatrix(t)
 	if *update {
 		writeMatrix(t, before, got, after)

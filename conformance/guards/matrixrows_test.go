@@ -70,7 +70,7 @@ var matrixRows = []matrixRow{
 	{guard: "shed", fails: upstream, name: "shed", filters: `shed: {turn_from: 9s, turn_to: 10s}`},
 	{guard: "sizes", fails: upstream, name: "sizes", filters: `sizes: {body_bytes: 1KiB}`},
 
-	{guard: "cache, nothing kept", fails: upstream, name: "cache-none", filters: `cache: on`},
+	{guard: "cache, nothing kept", fails: upstream, name: "cache-none", filters: `cache: on`, times: 2},
 	{guard: "cache, a fresh answer kept", fails: upstream, name: "cache-fresh", filters: `cache: on`, warm: true},
 	{guard: "cache, a stale answer kept", fails: upstream, name: "cache-stale", filters: `cache: on`, warm: true},
 	{guard: "cache, a stale answer kept, `stale_if_error`", fails: upstream, name: "cache-stale-if-error", filters: `cache: {stale_if_error: 1h}`, warm: true},
