@@ -23,7 +23,6 @@ type Stage interface {
 type stages struct {
 	list  []Stage
 	out   buf.Chain // what came out of the last
-	spare buf.Chain // between two
 	ended bool
 	quiet bool // a turn has passed since the last data
 	dirty bool // there was data since the last flush
