@@ -207,7 +207,8 @@ func TestConnectionsOfStreamsEnd(t *testing.T) {
 					t.Error(got)
 				}
 			}
-			if got := <-gone; got != io.EOF.Error() {
+			// A connection that nobody uses is not kept for what a short write left of its GOAWAY.
+			if got := <-gone; got != io.EOF.Error() && got != io.ErrUnexpectedEOF.Error() {
 				t.Errorf("the connection ended with %s", got)
 			}
 			r.nothingHeld(t)
