@@ -8,5 +8,5 @@
 // behaviour is seen. A case there that does otherwise is an error, in both.
 //
 // The suite is fetched by npm, once, into the user's cache folder. Without node, npm or the registry the test is skipped, unless
-// YUMEN_REQUIRE insists on "cache-tests".
+// YUMEN_REQUIRE insists on "cache-tests"; "all" insists on node and npm.
 package cache
