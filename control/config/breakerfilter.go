@@ -182,93 +182,14 @@ func (v *BreakerOn) words() []switchWord {
 	return []switchWord{{"connect", &v.Connect}, {"reset", &v.Reset}, {"timeout", &v.Timeout}, {GRPCUnavailable.word(), &v.Unavailable}}
 }
 
-// switchWord is a word of a list that says that something holds.
-type switchWord struct {
-	name string
-	is   *bool
-}
-
-// breakerOn reads the list of conditions: words and statuses side by side.
+// breakerOn reads the list of conditions.
 func breakerOn() kind[BreakerOn] {
-	var known []string
-	enum := []any{}
-	for _, w := range new(BreakerOn).words() {
-		known, enum = append(known, w.name), append(enum, w.name)
-	}
-	condition := kind[BreakerOn]{
-		word: "condition",
-		read: func(d *decoder, n *yaml.Node, v *BreakerOn) {
-			s, ok := d.scalar(n, "a condition")
-			if !ok {
-				return
-			}
-			for _, w := range v.words() {
-				if w.name == s {
-					*w.is = true
-					return
-				}
-			}
-			r, cause, _ := parseStatusRange(s)
-			switch {
-			case cause != "":
-				fix := didYouMean(s, known)
-				if fix == "" {
-					fix = "known: connect, reset, timeout, grpc_unavailable, a status (503), a range (502-504), a class (5xx)"
-				}
-				d.fail(n, fix, "%s is no failure that a breaker knows", quote(s))
-			case r.From < 400:
-				d.fail(n, "list statuses from 400 to 599", "an answer with status %s is no failure", r)
-			default:
-				v.Statuses = append(v.Statuses, r)
-			}
-		},
-		write: func(v *BreakerOn) *yaml.Node {
-			for _, w := range v.words() {
-				if *w.is {
-					return textNode(w.name)
-				}
-			}
-			return textNode(v.Statuses[0].String())
-		},
-		schema: func(b *schemaBuilder) map[string]any {
-			return anyOf(map[string]any{"enum": enum}, statusRangeSchema(b))
-		},
-	}
-	list := oneOrMore(condition)
-	return kind[BreakerOn]{
-		word: list.word, schema: list.schema,
-		read: func(d *decoder, n *yaml.Node, v *BreakerOn) {
-			var said []BreakerOn
-			before := d.errors
-			list.read(d, n, &said)
-			if d.errors > before {
-				return
-			}
-			*v = BreakerOn{}
-			for i := range said {
-				is := v.words()
-				for j, w := range said[i].words() {
-					*is[j].is = *is[j].is || *w.is
-				}
-				v.Statuses = append(v.Statuses, said[i].Statuses...)
-			}
-			v.Statuses = joinRanges(v.Statuses)
-		},
-		write: func(v *BreakerOn) *yaml.Node {
-			var said []BreakerOn
-			for i, w := range v.words() {
-				if *w.is {
-					var one BreakerOn
-					*one.words()[i].is = true
-					said = append(said, one)
-				}
-			}
-			for _, r := range v.Statuses {
-				said = append(said, BreakerOn{Statuses: []StatusRange{r}})
-			}
-			return list.write(&said)
-		},
-	}
+	return causes[BreakerOn]{
+		word: "condition", unknown: "is no failure that a breaker knows",
+		known:    "known: connect, reset, timeout, grpc_unavailable, a status (503), a range (502-504), a class (5xx)",
+		words:    (*BreakerOn).words,
+		statuses: func(v *BreakerOn) *[]StatusRange { return &v.Statuses },
+	}.kind()
 }
 
 // decimal is a number with a fraction, from low to high.

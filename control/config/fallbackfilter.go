@@ -71,93 +71,15 @@ func checkFallback(d *decoder, n *yaml.Node, v *FallbackFilter, g given[Fallback
 	}
 }
 
-// fallbackOn reads the list of causes: words and statuses side by side.
+// fallbackOn reads the list of causes.
 func fallbackOn() kind[FallbackOn] {
-	var known []string
-	enum := []any{}
-	for _, w := range new(FallbackOn).words() {
-		known, enum = append(known, w.name), append(enum, w.name)
-	}
-	cause := kind[FallbackOn]{
-		word: "cause",
-		read: func(d *decoder, n *yaml.Node, v *FallbackOn) {
-			s, ok := d.scalar(n, "a cause")
-			if !ok {
-				return
-			}
-			for _, w := range v.words() {
-				if w.name == s {
-					*w.is = true
-					return
-				}
-			}
-			r, wrong, _ := parseStatusRange(s)
-			switch {
-			case wrong != "":
-				fix := didYouMean(s, known)
-				if fix == "" {
-					fix = "known: connect, reset, timeout, unavailable, overload, breaker, a status (503), a range (502-504), a class (5xx)"
-				}
-				d.fail(n, fix, "%s is no cause to fall back", quote(s))
-			case r.From < 400:
-				d.fail(n, "list statuses from 400 to 599", "an answer with status %s is no failure", r)
-			default:
-				v.Statuses = append(v.Statuses, r)
-			}
-		},
-		write: writeFallbackOn,
-		schema: func(b *schemaBuilder) map[string]any {
-			return anyOf(map[string]any{"enum": enum}, statusRangeSchema(b))
-		},
-	}
-	list := oneOrMore(cause)
-	return kind[FallbackOn]{
-		word: list.word, schema: list.schema,
-		read: func(d *decoder, n *yaml.Node, v *FallbackOn) {
-			var said []FallbackOn
-			before := d.errors
-			list.read(d, n, &said)
-			if d.errors > before {
-				return
-			}
-			*v = FallbackOn{}
-			for i := range said {
-				is := v.words()
-				for j, w := range said[i].words() {
-					*is[j].is = *is[j].is || *w.is
-				}
-				v.Statuses = append(v.Statuses, said[i].Statuses...)
-			}
-			v.Statuses = joinRanges(v.Statuses)
-			if len(said) == 0 {
-				d.fail(n, "list a cause, or remove the filter", "there is nothing to fall back on for")
-			}
-		},
-		write: func(v *FallbackOn) *yaml.Node {
-			var said []FallbackOn
-			for i, w := range v.words() {
-				if *w.is {
-					var one FallbackOn
-					*one.words()[i].is = true
-					said = append(said, one)
-				}
-			}
-			for _, r := range v.Statuses {
-				said = append(said, FallbackOn{Statuses: []StatusRange{r}})
-			}
-			return list.write(&said)
-		},
-	}
-}
-
-// writeFallbackOn writes a list of one.
-func writeFallbackOn(v *FallbackOn) *yaml.Node {
-	for _, w := range v.words() {
-		if *w.is {
-			return textNode(w.name)
-		}
-	}
-	return textNode(v.Statuses[0].String())
+	return causes[FallbackOn]{
+		word: "cause", unknown: "is no cause to fall back",
+		known: "known: connect, reset, timeout, unavailable, overload, breaker, a status (503), a range (502-504), a class (5xx)",
+		empty: "there is nothing to fall back on for", emptyFix: "list a cause, or remove the filter",
+		words:    (*FallbackOn).words,
+		statuses: func(v *FallbackOn) *[]StatusRange { return &v.Statuses },
+	}.kind()
 }
 
 // clusterNames are the clusters that the filter leads to.
