@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/yumen-io/yumen/engine/message"
+	"github.com/yumen-io/yumen/policy/match"
 )
 
 // Place is where a key is looked for.
@@ -235,7 +236,7 @@ func isEscaped(v []byte, s string) bool {
 		if len(v) == 0 {
 			return false
 		}
-		c, n := unescapeByte(v)
+		c, n := match.DecodeByte(v)
 		if c != s[i] {
 			return false
 		}
@@ -250,34 +251,9 @@ func unescape(b, v []byte) []byte {
 		return v
 	}
 	for len(v) > 0 && len(b) <= KeyBytesMax {
-		c, n := unescapeByte(v)
+		c, n := match.DecodeByte(v)
 		b = append(b, c)
 		v = v[n:]
 	}
 	return b
-}
-
-func unescapeByte(v []byte) (c byte, n int) {
-	switch {
-	case v[0] == '+':
-		return ' ', 1
-	case v[0] == '%' && len(v) > 2:
-		if hi, lo := unhex(v[1]), unhex(v[2]); hi|lo < 16 {
-			return hi<<4 | lo, 3
-		}
-	}
-	return v[0], 1
-}
-
-// unhex returns the value of a hex digit, or 0xff.
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 0xff
 }

@@ -74,7 +74,7 @@ func (r *Request) decode(v []byte) []byte {
 	}
 	r.decoded = r.decoded[:0]
 	for len(v) > 0 {
-		b, n := decodeByte(v)
+		b, n := DecodeByte(v)
 		r.decoded = append(r.decoded, b)
 		v = v[n:]
 	}
@@ -87,7 +87,7 @@ func decodesTo(v []byte, s string) bool {
 		if len(v) == 0 {
 			return false
 		}
-		b, n := decodeByte(v)
+		b, n := DecodeByte(v)
 		if b != s[i] {
 			return false
 		}
@@ -96,8 +96,9 @@ func decodesTo(v []byte, s string) bool {
 	return len(v) == 0
 }
 
-// decodeByte resolves what v begins with and says how many bytes that took.
-func decodeByte(v []byte) (b byte, n int) {
+// DecodeByte resolves what v, which is not empty, begins with in a query or a form (%41, +) and says how many bytes that took.
+// An escape that is none stands for itself.
+func DecodeByte(v []byte) (b byte, n int) {
 	switch {
 	case v[0] == '+':
 		return ' ', 1
