@@ -32,6 +32,10 @@ func Hints(listen, admin, flag string) string {
 	say("Thirty requests with nothing done about cherry, then thirty with checks and retries:",
 		"for i in $(seq 30); do curl -s -o /dev/null -w '%{http_code} ' "+base+"/bare/$i; done; echo",
 		"for i in $(seq 30); do curl -s -o /dev/null -w '%{http_code} ' "+base+"/$i; done; echo")
+	say("Eight requests where a client may send five at once, who refused the others, and by which numbers:",
+		"for i in $(seq 8); do curl -s -o /dev/null -w '%{http_code} ' "+base+"/few/$i; done; echo",
+		yumen("guards"),
+		yumen("why --guard few"))
 	say("What the gateway thinks of its endpoints, and why a request goes where it goes:",
 		yumen("status"),
 		yumen("explain GET "+base+"/users/42 -H 'X-Env: next'"),
