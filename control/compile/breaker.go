@@ -18,7 +18,7 @@ var (
 func breakerSpec(said *config.BreakerFilter) *breaker.Spec {
 	s := &breaker.Spec{
 		Scope: breakerScopes[said.Scope], Hold: breakerHolds[said.State], SlowThan: said.SlowThan,
-		On: breaker.On{Connect: said.On.Connect, Reset: said.On.Reset, Timeout: said.On.Timeout, Unavailable: said.On.Unavailable},
+		On: breaker.On{Connect: said.On.Connect, Reset: said.On.Reset, Timeout: said.On.Timeout},
 		Breaker: policy.Config{
 			Window: said.Window, Volume: said.Volume, ErrorRatio: neverIfOff(said.ErrorRatio.Fraction()), Consecutive: neverIfOff(said.Consecutive),
 			OpenFor: said.OpenFor, OpenMax: said.OpenMax, Probes: said.Probes, RampStep: said.RampStep,
@@ -30,6 +30,11 @@ func breakerSpec(said *config.BreakerFilter) *breaker.Spec {
 	for _, r := range said.On.Statuses {
 		for status := r.From; status <= r.To; status++ {
 			s.On.Statuses = append(s.On.Statuses, status)
+		}
+	}
+	for status, is := range said.On.GRPC {
+		if is {
+			s.On.GRPC |= 1 << status
 		}
 	}
 	for _, share := range said.Ramp {

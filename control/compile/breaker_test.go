@@ -17,7 +17,7 @@ func TestBreakerSettings(t *testing.T) {
 	usual := policy.Config{Window: 10 * time.Second, Volume: 20, ErrorRatio: 0.5, Consecutive: 20, OpenFor: 5 * time.Second, OpenMax: 15 * time.Second,
 		Probes: 5, Ramp: []float64{0.01, 0.05, 0.25}, RampStep: time.Second,
 		Adaptive: policy.Adaptive{On: true, Score: 0.55, Evidence: 0.45, Volume: 20, Learn: 30, RefusedMax: 0.9, CoolDown: 10 * time.Second, Relearn: 5 * time.Minute}}
-	on := breaker.On{Connect: true, Reset: true, Timeout: true, Unavailable: true, Statuses: []int{500, 502, 503, 504}}
+	on := breaker.On{Connect: true, Reset: true, Timeout: true, GRPC: 1 << 14, Statuses: []int{500, 502, 503, 504}}
 	for _, c := range []struct {
 		settings string
 		want     breaker.Spec

@@ -77,8 +77,8 @@ var breakerFilterObject = sync.OnceValue(func() *object[BreakerFilter] {
 				`What has a breaker of its own: each route that uses the filter, or each cluster of such routes. Of each route, since one broken path of a service is no reason to refuse the others.`),
 			def("state", choice("state", BreakerAuto, BreakerOpen, BreakerClosed), func(v *T) *BreakerState { return &v.State }, BreakerAuto,
 				`auto, or an order: open refuses all, closed refuses none and counts nothing. Either order ends with a closed breaker that has forgotten what it counted.`),
-			def("on", breakerOn(), func(v *T) *BreakerOn { return &v.On }, BreakerOn{Connect: true, Reset: true, Timeout: true, Unavailable: true, Statuses: []StatusRange{{500, 500}, {502, 504}}},
-				`What counts as a failure: connect (no connection, or no endpoint to have one with), reset (broken before its end, or no valid HTTP), timeout, a status (503), a range (502-504) or a class (5xx), grpc_unavailable. Not 501 and 505 by default, which tell of the request. What a client brings about never counts.`),
+			def("on", breakerOn(), func(v *T) *BreakerOn { return &v.On }, BreakerOn{Connect: true, Reset: true, Timeout: true, GRPC: [16]bool{14: true}, Statuses: []StatusRange{{500, 500}, {502, 504}}},
+				`What counts as a failure: connect (no connection, or no endpoint to have one with), reset (broken before its end, or no valid HTTP), timeout, a status (503), a range (502-504) or a class (5xx), or the status that a gRPC call ended with: grpc_unavailable, grpc_internal, grpc_deadline_exceeded, grpc_resource_exhausted, grpc_aborted. Of these only unavailable by default: the others are often the request's fault. Not 501 and 505 by default, which tell of the request. What a client brings about never counts.`),
 			def("window", duration(time.Second, 10*time.Minute), func(v *T) *time.Duration { return &v.Window }, 10*time.Second,
 				`What the ratios are taken over. It slides by tenths.`),
 			def("volume", integer(1, 1_000_000), func(v *T) *int { return &v.Volume }, 20,
@@ -173,20 +173,27 @@ var breakerAdaptiveObject = sync.OnceValue(func() *object[BreakerAdaptive] {
 
 // BreakerOn is what counts as a failure.
 type BreakerOn struct {
-	Connect, Reset, Timeout, Unavailable bool // the last: a gRPC call that ended so
-	Statuses                             []StatusRange
+	Connect, Reset, Timeout bool
+	GRPC                    [16]bool // by the status that a call ended with
+	Statuses                []StatusRange
 }
 
 // words are the conditions that have one.
 func (v *BreakerOn) words() []switchWord {
-	return []switchWord{{"connect", &v.Connect}, {"reset", &v.Reset}, {"timeout", &v.Timeout}, {GRPCUnavailable.word(), &v.Unavailable}}
+	list := []switchWord{{"connect", &v.Connect}, {"reset", &v.Reset}, {"timeout", &v.Timeout}}
+	for _, s := range grpcStatuses {
+		if s != GRPCCancelled { // which is no failure of the upstream
+			list = append(list, switchWord{s.word(), &v.GRPC[s.Code()]})
+		}
+	}
+	return list
 }
 
 // breakerOn reads the list of conditions.
 func breakerOn() kind[BreakerOn] {
 	return causes[BreakerOn]{
 		word: "condition", unknown: "is no failure that a breaker knows",
-		known:    "known: connect, reset, timeout, grpc_unavailable, a status (503), a range (502-504), a class (5xx)",
+		known:    "known: connect, reset, timeout, a status (503), a range (502-504), a class (5xx), the status of a gRPC call such as grpc_unavailable",
 		words:    (*BreakerOn).words,
 		statuses: func(v *BreakerOn) *[]StatusRange { return &v.Statuses },
 	}.kind()

@@ -38,8 +38,8 @@ type On struct {
 	Reset    bool // the connection broke before the answer was complete, or the answer was no acceptable one
 	Timeout  bool // the upstream did not answer in time
 	Statuses []int
-	// Unavailable is the status of a gRPC call that says so.
-	Unavailable bool
+	// GRPC are statuses of calls, a bit for each of 1 to 15.
+	GRPC uint32
 }
 
 // Spec is what a document says.
@@ -93,7 +93,7 @@ type Filter struct {
 // gives the guard its numbers and details.
 func Compile(s Spec, guard *gateway.Guard, r *gateway.Recollection) (*Filter, []Problem) {
 	var problems []Problem
-	if !s.On.Connect && !s.On.Reset && !s.On.Timeout && !s.On.Unavailable && len(s.On.Statuses) == 0 && s.SlowThan <= 0 {
+	if !s.On.Connect && !s.On.Reset && !s.On.Timeout && s.On.GRPC == 0 && len(s.On.Statuses) == 0 && s.SlowThan <= 0 {
 		problems = append(problems, Problem{"on", "nothing counts as a failure", "write on: [connect, reset, timeout, 500, 502-504]"})
 	}
 	set := &settings{hold: s.Hold, on: s.On, slowThan: s.SlowThan, breaker: s.Breaker}
@@ -240,8 +240,7 @@ func (s *settings) judge(o *gateway.Outcome, bodyEnded bool) (e ending) {
 // badAnswer tells whether an answer of the upstream is a failure.
 func (s *settings) badAnswer(o *gateway.Outcome) bool {
 	if o.Status < 400 {
-		// What is no error by its status and yet bad for the record is a call that ended with unavailable.
-		return o.Health == health.GatewayError && s.on.Unavailable
+		return o.GRPC > 0 && s.on.GRPC>>o.GRPC&1 != 0 // a call that failed has the status 200
 	}
 	i := o.Status - 400
 	return i < 200 && s.statuses[i/64]>>(i%64)&1 != 0

@@ -9,7 +9,7 @@ import (
 )
 
 // all counts whatever can count.
-var all = Spec{On: On{Connect: true, Reset: true, Timeout: true, Statuses: []int{500, 503}, Unavailable: true}, SlowThan: time.Second}
+var all = Spec{On: On{Connect: true, Reset: true, Timeout: true, Statuses: []int{500, 503}, GRPC: 1<<14 | 1<<13}, SlowThan: time.Second}
 
 func compiled(t testing.TB, s Spec) *Filter {
 	t.Helper()
@@ -37,6 +37,11 @@ func TestWhatAnEndingMeans(t *testing.T) {
 	answer := func(status int, h health.Outcome) gateway.Outcome {
 		return gateway.Outcome{Status: status, Health: h, FirstByte: time.Millisecond, Attempts: 1, Took: time.Hour}
 	}
+	call := func(status int, h health.Outcome) gateway.Outcome {
+		o := answer(200, h)
+		o.GRPC = status
+		return o
+	}
 	for _, c := range []struct {
 		name    string
 		o       gateway.Outcome
@@ -49,7 +54,10 @@ func TestWhatAnEndingMeans(t *testing.T) {
 		{"501, not listed", answer(501, health.ServerError), false, good},
 		{"503, listed", answer(503, health.GatewayError), false, failure},
 		{"a status beyond all lists", answer(999, health.OK), false, good},
-		{"a call that ended with unavailable", answer(200, health.GatewayError), false, failure},
+		{"a call that ended with unavailable", call(14, health.GatewayError), false, failure},
+		{"a call that ended with internal, listed", call(13, health.OK), false, failure},
+		{"a call that found nothing, not listed", call(5, health.OK), false, good},
+		{"a call that succeeded", call(0, health.OK), false, good},
 		{"101", answer(101, health.OK), false, good},
 		{"refused connection", failed(failureOf(502, "connect_failed", health.ConnectFailure)), false, failure},
 		{"connecting took too long", failed(failureOf(504, "connect_timeout", health.ConnectFailure)), false, timeout},
@@ -90,7 +98,7 @@ func TestWhatIsNotListedIsNoFailure(t *testing.T) {
 		{Status: 502, Reason: "connect_failed", Failure: failureOf(502, "connect_failed", health.ConnectFailure), FirstByte: -1},
 		{Status: 504, Reason: "first_byte_timeout", Failure: failureOf(504, "first_byte_timeout", health.Timeout), FirstByte: -1},
 		{Status: 502, Reason: "upstream_reset", Failure: failureOf(502, "upstream_reset", health.Reset), FirstByte: -1},
-		{Status: 500, Attempts: 1}, {Status: 200, Attempts: 1, Health: health.GatewayError},
+		{Status: 500, Attempts: 1}, {Status: 200, Attempts: 1, GRPC: 14},
 	} {
 		if e := s.judge(&o, true); !e.counts || e.failed {
 			t.Errorf("%+v: %+v", o, e)
