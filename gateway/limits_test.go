@@ -209,6 +209,7 @@ func TestPipelinedRequestsAreNotServedAheadOfTheReader(t *testing.T) {
 			}
 			br := bufio.NewReader(c)
 			for i := range requests {
+				check(t, c.SetDeadline(time.Now().Add(patience)))
 				resp, err := http.ReadResponse(br, nil)
 				if err == nil {
 					_, err = io.Copy(io.Discard, resp.Body)

@@ -76,12 +76,16 @@ func TestTranscriptsByteByByte(t *testing.T) {
 			t.Parallel()
 			want, err := os.ReadFile(file)
 			check(t, err)
-			if want, got := joinChunks(string(want)), joinChunks(playIn(t, string(want), 1)); got != want {
+			if want, got := anyCut(string(want)), anyCut(playIn(t, string(want), 1)); got != want {
 				t.Errorf("%s went otherwise:\n%s", file, firstDifference(want, got))
 			}
 		})
 	}
 }
+
+// anyCut takes out of a story what depends on how bytes are cut into packets: chunks, and whether some byte was still on its
+// way to a connection when the gateway closed it, which makes the kernel reset it.
+func anyCut(text string) string { return strings.ReplaceAll(joinChunks(text), "<reset>", "<closed>") }
 
 // joinChunks makes one chunk of chunks that follow each other: how a body is cut is nobody's business.
 func joinChunks(text string) string {
