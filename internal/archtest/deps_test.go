@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite cmd/yumen/deps.txt")
+var update = flag.Bool("update", false, "rewrite cmd/yumen/deps.txt and the api.txt of the kit")
 
 const depsHead = `# Every package linked into yumen on Linux, after the module it comes from; "std" is Go's own library.
 # A line more here is a decision: it shows in the change that adds it. Rewrite with
