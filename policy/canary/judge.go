@@ -97,6 +97,10 @@ type Judge struct {
 	// First readings of the canary, the step and the window, and the last one of all.
 	first, stepFirst, last both
 	windowBegan            mono.Time
+	// Of a judge that was resumed: what was seen before, and the counters when it was. Its readings count from the
+	// canary's beginning.
+	resumed        bool
+	before, origin both
 
 	past     memory
 	errors   wager
@@ -145,7 +149,7 @@ func (j *Judge) Look(now mono.Time, canary, baseline *Sample) (Transition, bool)
 		j.cause = Settled
 		return Transition{}, false
 	}
-	at := both{*canary, *baseline}
+	at := j.reading(canary, baseline)
 	j.see(now, at)
 	limit := j.plan.verdictAt()
 	switch {
@@ -268,7 +272,7 @@ func (j *Judge) Stop(now mono.Time, canary, baseline *Sample) (Transition, bool)
 	if j.state == Stopped {
 		return Transition{}, false
 	}
-	return j.move(now, both{*canary, *baseline}, Stopped, j.step, Ordered), true
+	return j.move(now, j.reading(canary, baseline), Stopped, j.step, Ordered), true
 }
 
 // Replan goes on by another plan: evidence and counts are kept. With other steps the canary is on the highest that is
@@ -291,7 +295,7 @@ func (j *Judge) Replan(p Plan, now mono.Time, canary, baseline *Sample) (Transit
 		return Transition{}, false
 	}
 	j.step = -1 // whatever its number is, it is another step
-	return j.move(now, both{*canary, *baseline}, Running, step, Replanned), true
+	return j.move(now, j.reading(canary, baseline), Running, step, Replanned), true
 }
 
 // Evidence returns how much speaks against the canary.
@@ -302,7 +306,7 @@ func (j *Judge) Evidence() Evidence {
 
 // Numbers returns what was seen on the present step, and since the canary began, by the counters' present state.
 func (j *Judge) Numbers(canary, baseline *Sample) (onStep, whole Numbers) {
-	at := both{*canary, *baseline}
+	at := j.reading(canary, baseline)
 	return numbers(&at, &j.stepFirst), numbers(&at, &j.first)
 }
 
