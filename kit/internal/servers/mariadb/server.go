@@ -1,0 +1,406 @@
+//go:build unix
+
+package mariadb
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
+)
+
+// T is what of *testing.T and *testing.B is needed here.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
+// readyMax is how long a server may take until it answers. It takes 0.2 s on a machine with nothing else to do.
+const readyMax = 60 * time.Second
+
+// Server is a mariadbd with its data. Its user is root without a password.
+type Server struct {
+	port  int
+	dir   string
+	flags []string
+
+	process *process // nil while it is killed or stopped
+	fresh   atomic.Int64
+}
+
+// Start starts a server for t alone, with flags after (and so instead of) those of this package: "--max-connections=10".
+// It answers when Start returns, and is gone with its data when t ends.
+func Start(t T, flags ...string) *Server {
+	t.Helper()
+	needPrograms(t)
+	dir, err := os.MkdirTemp("", "mariadb")
+	if err != nil {
+		t.Fatalf("mariadb: %v", err)
+	}
+	s := &Server{dir: dir, flags: flags}
+	t.Cleanup(func() {
+		s.kill()
+		_ = os.RemoveAll(dir)
+	})
+	if err := s.start(); err != nil {
+		t.Fatalf("mariadb: %v", err)
+	}
+	return s
+}
+
+var shared struct {
+	sync.Mutex
+	server *Server
+}
+
+// Shared returns the server that all tests of the binary share, and starts it for the first of them. It ends with the
+// binary.
+func Shared(t T) *Server {
+	t.Helper()
+	needPrograms(t)
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server != nil {
+		return shared.server
+	}
+	dir, err := os.MkdirTemp("", "mariadb")
+	if err != nil {
+		t.Fatalf("mariadb: %v", err)
+	}
+	s := &Server{dir: dir}
+	if err := s.start(); err != nil {
+		s.kill()
+		_ = os.RemoveAll(dir)
+		t.Fatalf("mariadb: %v", err)
+	}
+	shared.server = s
+	return s
+}
+
+// Database makes an empty database, and drops it when t ends and the server still answers.
+func (s *Server) Database(t T) string {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", s.fresh.Add(1))
+	if err := s.exec("CREATE DATABASE " + name); err != nil {
+		t.Fatalf("mariadb: a database for the test: %v", err)
+	}
+	t.Cleanup(func() {
+		if s == shared.server {
+			_ = s.exec("DROP DATABASE IF EXISTS " + name)
+		}
+	})
+	return name
+}
+
+// Open opens a database, which may be "", by database/sql, and closes it when t ends.
+func (s *Server) Open(t T, database string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("mysql", s.DSN(database))
+	if err != nil {
+		t.Fatalf("mariadb: %v", err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// DSN is how github.com/go-sql-driver/mysql finds a database, which may be "". Further parameters are appended with "&".
+func (s *Server) DSN(database string) string {
+	return fmt.Sprintf("root@tcp(%s)/%s?parseTime=true", s.Addr(), database)
+}
+
+// Addr is host and port, which stay the same over Restart.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// Port is the port on 127.0.0.1, which stays the same over Restart.
+func (s *Server) Port() int { return s.port }
+
+// Kill ends the server by SIGKILL, as a power cut would if the disk kept what it was told to sync. Killing a server that
+// does not run is no error.
+func (s *Server) Kill() { s.kill() }
+
+// Stop ends the server as an operator would, by SIGTERM, and waits for it.
+func (s *Server) Stop(t T) {
+	t.Helper()
+	if s.process == nil {
+		return
+	}
+	s.process.signal(syscall.SIGTERM)
+	if !wait(readyMax, s.process.exited) {
+		t.Fatalf("mariadb: the server does not stop:\n%s", s.log())
+	}
+	s.kill()
+}
+
+// Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
+func (s *Server) Freeze() { s.process.signal(syscall.SIGSTOP) }
+
+// Thaw undoes Freeze.
+func (s *Server) Thaw() { s.process.signal(syscall.SIGCONT) }
+
+// Restart starts the server again, with its data and port, after killing it if it runs. It answers when Restart returns.
+func (s *Server) Restart(t T) {
+	t.Helper()
+	s.kill()
+	if err := s.start(); err != nil {
+		t.Fatalf("mariadb: %v", err)
+	}
+}
+
+func (s *Server) kill() {
+	if s.process != nil {
+		s.process.kill()
+		s.process = nil
+	}
+}
+
+// start starts the program and waits until it answers. The first time it makes the data, and takes another port if
+// somebody was faster to take the one that was free.
+func (s *Server) start() error {
+	data := filepath.Join(s.dir, "data")
+	first := s.port == 0
+	if first {
+		from, err := template()
+		if err != nil {
+			return err
+		}
+		if err := os.CopyFS(data, os.DirFS(from)); err != nil {
+			return fmt.Errorf("copying the fresh data directory: %w", err)
+		}
+	}
+	for tries := 1; ; tries++ {
+		if first {
+			port, err := freePort()
+			if err != nil {
+				return err
+			}
+			s.port = port
+		}
+		err := s.startOnce(data)
+		if err == nil {
+			return nil
+		}
+		s.kill()
+		if !first || tries == 3 {
+			return err
+		}
+	}
+}
+
+func (s *Server) startOnce(data string) error {
+	args := []string{
+		program("mariadbd"), "--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(s.dir, "socket"),
+		"--pid-file=" + filepath.Join(s.dir, "pid"), "--port=" + strconv.Itoa(s.port), "--bind-address=127.0.0.1", "--skip-name-resolve",
+		// A binlog that a reader of changes can use, and commits that are on the disk when they are answered.
+		"--log-bin=binlog", "--binlog-format=ROW", "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--server-id=1",
+		"--gtid-strict-mode=1", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1",
+		// Several of them run on a small machine.
+		"--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=8M",
+		"--performance-schema=OFF", "--max-connections=300",
+	}
+	if os.Getuid() == 0 {
+		args = append(args, "--user=root")
+	}
+	p, err := startProcess(s.dir, append(args, s.flags...))
+	if err != nil {
+		return err
+	}
+	s.process = p
+	var last error
+	ready := wait(readyMax, func() bool {
+		last = s.exec("DO 1")
+		return last == nil || p.exited()
+	})
+	if !ready || last != nil {
+		return fmt.Errorf("mariadbd does not answer at %s: %w; its log ends:\n%s", s.Addr(), last, s.log())
+	}
+	return nil
+}
+
+// exec runs one statement over a connection of its own.
+func (s *Server) exec(statement string) error {
+	db, err := sql.Open("mysql", s.DSN("")+"&timeout=1s")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_, err = db.ExecContext(ctx, statement)
+	return err
+}
+
+// log is the end of what the server wrote about itself.
+func (s *Server) log() string {
+	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-2000):])
+}
+
+var fresh struct {
+	sync.Mutex
+	data   string
+	keeper *process // held, because a collected pipe is a closed one
+}
+
+// template makes the data directory of a server that nobody has used yet, once for the binary. It is removed by a shell
+// that waits for the binary's end.
+func template() (string, error) {
+	fresh.Lock()
+	defer fresh.Unlock()
+	if fresh.data != "" {
+		return fresh.data, nil
+	}
+	dir, err := os.MkdirTemp("", "mariadb")
+	if err != nil {
+		return "", err
+	}
+	keeper, err := startProcess(dir, []string{"true"})
+	if err != nil {
+		return "", err
+	}
+	data := filepath.Join(dir, "data")
+	args := []string{
+		"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db",
+		// The data is copied before anybody trusts it, so nothing has to reach the disk here.
+		"--innodb-log-file-size=16M", "--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0",
+	}
+	if os.Getuid() == 0 {
+		args = append(args, "--user=root")
+	}
+	if out, err := exec.Command(program("mariadb-install-db"), args...).CombinedOutput(); err != nil {
+		keeper.kill()
+		_ = os.RemoveAll(dir)
+		return "", fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
+	}
+	fresh.data, fresh.keeper = data, keeper
+	return data, nil
+}
+
+// process is a program under a shell that outlives neither of us: see keeper.
+type process struct {
+	shell *exec.Cmd
+	stdin io.WriteCloser
+	pid   int
+}
+
+// keeper starts "$@", says its process id and waits for a line. At the line, or at the end of input, which comes when the
+// test binary ends in whatever way, it kills the program; in the second case it removes the folder too. The shell does
+// not wait for the program before, so that the process id stays its own even when it has ended by itself.
+const keeper = `"$@" </dev/null >>"$KEEPER_DIR/log" 2>&1 &
+echo $!
+read -r line; given=$?
+kill -9 $! 2>/dev/null
+wait $! 2>/dev/null
+[ $given -eq 0 ] || rm -rf "$KEEPER_DIR"`
+
+func startProcess(dir string, args []string) (*process, error) {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "sh"}, args...)...)
+	cmd.Env = append(os.Environ(), "KEEPER_DIR="+dir)
+	// Not in our group: an interrupt at the terminal must leave the shell alive to clean up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", args[0], err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", args[0], err)
+	}
+	return &process{shell: cmd, stdin: stdin, pid: pid}, nil
+}
+
+func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(p.pid, sig) }
+
+func (p *process) kill() {
+	p.signal(syscall.SIGKILL)
+	_, _ = io.WriteString(p.stdin, "\n")
+	_ = p.stdin.Close()
+	_ = p.shell.Wait()
+}
+
+// exited tells whether the program has ended by itself. Where there is no /proc it says no, and the wait gets longer.
+func (p *process) exited() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist) && fileExists("/proc/self/stat")
+	}
+	return strings.Contains(string(stat), ") Z ")
+}
+
+func fileExists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// wait asks ready again and again until it says yes or the time is up.
+func wait(atMost time.Duration, ready func() bool) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(atMost); ; <-tick.C {
+		if ready() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// program is where Debian has it, which is not always in the path of somebody who is not root.
+func program(name string) string {
+	if p, err := exec.LookPath(name); err == nil {
+		return p
+	}
+	return filepath.Join("/usr/sbin", name)
+}
+
+func needPrograms(t T) {
+	t.Helper()
+	for _, name := range []string{"mariadbd", "mariadb-install-db"} {
+		if _, err := exec.LookPath(program(name)); err != nil {
+			missing := t.Skipf
+			if os.Getenv("CI") != "" {
+				missing = t.Fatalf
+			}
+			missing("%s is not installed: it is in Debian's package mariadb-server-core", name)
+		}
+	}
+}
