@@ -2,8 +2,6 @@ package compile
 
 import (
 	"cmp"
-	"crypto/tls"
-	"os"
 
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/filters/limit"
@@ -54,23 +52,14 @@ var (
 func sharedLimit(r *config.LimitRule) limit.MakeSource {
 	said := r.Shared
 	spec := store.Spec{
-		Redis: store.Settings{
-			Address: said.Redis.Address.String(), Username: said.Redis.Username, Database: said.Redis.Database, Timeout: said.Redis.Timeout,
-		},
-		Mode: limitModes[said.Mode], Unreachable: limitUnreachable[said.WhenUnreachable], Nodes: said.Nodes, KeysMax: r.KeysMax,
+		Redis: redisSettings(&said.Redis),
+		Mode:  limitModes[said.Mode], Unreachable: limitUnreachable[said.WhenUnreachable], Nodes: said.Nodes, KeysMax: r.KeysMax,
 		Rule: quota.Rule{Count: int64(r.Rate.Count), Per: r.Rate.Per, Burst: cmp.Or(int64(r.Burst), int64(r.Rate.Count))},
-	}
-	if said.Redis.TLS {
-		spec.Redis.TLS = &tls.Config{ServerName: said.Redis.Address.Host, MinVersion: tls.VersionTLS12}
 	}
 	return func(guard string, memory *gateway.Recollection) (limit.Source, []limit.Problem) {
 		spec := spec
-		if name := said.Redis.PasswordEnv; name != "" {
-			var there bool
-			if spec.Redis.Password, there = os.LookupEnv(name); !there {
-				return nil, []limit.Problem{{Field: "shared.redis.password_env", Cause: "the environment variable " + name + " is not set",
-					Fix: "start the gateway with it, or remove the line"}}
-			}
+		if cause := redisPassword(&said.Redis, &spec.Redis); cause != "" {
+			return nil, []limit.Problem{{Field: "shared.redis.password_env", Cause: cause, Fix: redisPasswordFix}}
 		}
 		spec.Name = cmp.Or(said.Name, guard+"/"+r.Name)
 		source, problems := store.Compile(spec, memory)

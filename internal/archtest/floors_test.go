@@ -76,8 +76,12 @@ var floors = []floor{
 		why:       "the data plane runs on a snapshot it was given: it knows neither which filters exist nor where configuration comes from",
 	},
 	{
+		name: "redis", packages: []string{"filters/redisconn"}, libraries: []string{"*"},
+		why: "filters/redisconn is a connection that filters have in common, and knows none of them",
+	},
+	{
 		name: "filter", packages: []string{"filters/..."},
-		may:       []string{"ground", "buf", "message", "policy", "telemetry", "gateway"},
+		may:       []string{"ground", "buf", "message", "policy", "telemetry", "gateway", "redis"},
 		libraries: []string{"*"},
 		why:       "a filter meets the gateway's hooks and no other filter, so that any order and any selection of them works",
 	},
@@ -92,7 +96,7 @@ var floors = []floor{
 	{
 		name: "control", packages: []string{"control/..."},
 		may: []string{"ground", "buf", "message", "policy", "telemetry", "loop", "block", "codec", "tls", "engine", "upstream", "gateway",
-			"filter", "catalogue", "console", "control"},
+			"redis", "filter", "catalogue", "console", "control"},
 		libraries: []string{"*"},
 		why:       "control builds what the data plane runs on; only the programs stand above it",
 	},

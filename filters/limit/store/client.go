@@ -2,27 +2,16 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"net"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/yumen-io/yumen/filters/redisconn"
 )
 
-// Settings say which Redis, and how to reach it.
-type Settings struct {
-	Address  string // host:port; of a cluster, any of its nodes
-	Username string
-	Password string
-	Database int
-	TLS      *tls.Config
-	// Timeout is for one round trip, and for connecting; 0 means TimeoutDefault. No request waits longer than two of them.
-	Timeout time.Duration
-}
+// Settings say which Redis, and how to reach it. No request waits longer than two timeouts; 0 means TimeoutDefault.
+type Settings = redisconn.Settings
 
 const (
 	// TimeoutDefault is many times what Redis takes in a data centre, and little for somebody who waits.
@@ -30,11 +19,6 @@ const (
 	// TimeoutMax is below the lease: an answer that comes later is worth nothing.
 	TimeoutMax = time.Second
 )
-
-// key tells one Redis from another in a gateway's memory. The password is part of it: a link with another one is another link.
-func (s *Settings) key() string {
-	return fmt.Sprintf("redis/%s/%d/%s/%x/%v/%v", s.Address, s.Database, s.Username, newScript(s.Password).hash, s.TLS != nil, s.Timeout)
-}
 
 // call is one script on one key.
 type call struct {
@@ -56,21 +40,9 @@ type client struct {
 
 // dial connects, and returns an error within about two timeouts.
 func dial(s *Settings) (*client, error) {
-	conn, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{s.Address},
-		Username:    s.Username, Password: s.Password, SelectDB: s.Database, TLSConfig: s.TLS,
-		ClientName:   "yumen",
-		Dialer:       net.Dialer{Timeout: s.Timeout, KeepAlive: time.Second},
-		DisableCache: true, // nothing is read that could be kept
-		DisableRetry: true, // a report may be carried out twice, but whoever waits for it does not wait twice
-		// One goroutine asks, one batch at a time: then a connection is closed as soon as an answer is late, and what is
-		// left in its buffers with it.
-		ConnWriteTimeout:  s.Timeout,
-		PipelineMultiplex: -1,
-		RingScaleEachConn: 8, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
-	})
+	conn, err := redisconn.Dial(s)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to Redis at %s: %w", s.Address, err)
+		return nil, err
 	}
 	return &client{conn: conn}, nil
 }
@@ -104,7 +76,7 @@ func (c *client) do(ctx context.Context, calls []call, replies []reply) error {
 		if first == nil {
 			first = err
 		}
-		if isOfAll(err) {
+		if redisconn.IsOfAll(err) {
 			return err
 		}
 	}
@@ -147,23 +119,6 @@ func (c *client) send(ctx context.Context, calls []call, replies []reply, whole 
 func isUnknownScript(err error) bool {
 	e, ok := rueidis.IsRedisErr(err)
 	return ok && e.IsNoScript()
-}
-
-// refusals begin answers of a Redis that answers nobody now, or not us: it is loading, full, a replica, busy with another's script.
-var refusals = []string{"LOADING", "OOM", "READONLY", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOPERM", "WRONGPASS", "MISCONF", "NOREPLICAS"}
-
-// isOfAll tells an error that concerns all keys from one that concerns its own, such as a key that is used for something else.
-func isOfAll(err error) bool {
-	e, ok := rueidis.IsRedisErr(err)
-	if !ok {
-		return !errors.Is(err, rueidis.Nil)
-	}
-	for _, word := range refusals {
-		if strings.HasPrefix(e.Error(), word) {
-			return true
-		}
-	}
-	return false
 }
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }

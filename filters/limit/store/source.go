@@ -95,7 +95,7 @@ func Compile(s Spec, memory *gateway.Recollection) (*Source, []Problem) {
 	if problems != nil {
 		return nil, problems
 	}
-	key := s.Redis.key()
+	key := s.Redis.Key()
 	link := gateway.Recall(memory, key, func() *Link { return newLink(s.Redis) })
 	kind := [...]string{Leased: "leased", Exact: "exact"}[s.Mode]
 	table := gateway.Recall(memory, "limit_"+kind+"/"+s.Name+"/"+key, func() *Table { return newTable(link, s.Name, s.Mode == Exact) })

@@ -1,0 +1,70 @@
+// Package redisconn is how filters that share something between gateways reach Redis: the settings, a connection made by them, and
+// which answers mean that nobody is served. What is kept there, how often it is asked for and what becomes of requests
+// while it cannot be reached is for each filter to say.
+package redisconn
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Settings say which Redis, and how to reach it.
+type Settings struct {
+	Address  string // host:port; of a cluster, any of its nodes
+	Username string
+	Password string
+	Database int
+	TLS      *tls.Config
+	// Timeout is for one round trip, and for connecting. Each filter has its own default.
+	Timeout time.Duration
+}
+
+// Key tells one Redis from another in a gateway's memory. The password is part of it, by a hash: a link with another one is another link.
+func (s *Settings) Key() string {
+	return fmt.Sprintf("redis/%s/%d/%s/%x/%v/%v", s.Address, s.Database, s.Username, sha256.Sum256([]byte(s.Password)), s.TLS != nil, s.Timeout)
+}
+
+// Dial connects, and returns an error within about two timeouts. Whoever gets the client closes it. It keeps one connection, on
+// which what goroutines ask at the same time follows one another without waiting.
+func Dial(s *Settings) (rueidis.Client, error) {
+	conn, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{s.Address},
+		Username:    s.Username, Password: s.Password, SelectDB: s.Database, TLSConfig: s.TLS,
+		ClientName:   "yumen",
+		Dialer:       net.Dialer{Timeout: s.Timeout, KeepAlive: time.Second},
+		DisableCache: true, // nothing is read that rueidis could keep
+		DisableRetry: true, // what was sent may be carried out twice, but whoever waits for it does not wait twice
+		// A connection is closed as soon as an answer is late, and what is left in its buffers with it.
+		ConnWriteTimeout:  s.Timeout,
+		PipelineMultiplex: -1,
+		RingScaleEachConn: 8, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to Redis at %s: %w", s.Address, err)
+	}
+	return conn, nil
+}
+
+// refusals begin answers of a Redis that answers nobody now, or not us: it is loading, full, a replica, busy with another's script.
+var refusals = []string{"LOADING", "OOM", "READONLY", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOPERM", "WRONGPASS", "MISCONF", "NOREPLICAS"}
+
+// IsOfAll tells an error that concerns all keys from one that concerns its own, such as a key that is used for something else.
+func IsOfAll(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		return !errors.Is(err, rueidis.Nil)
+	}
+	for _, word := range refusals {
+		if strings.HasPrefix(e.Error(), word) {
+			return true
+		}
+	}
+	return false
+}
