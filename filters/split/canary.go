@@ -103,8 +103,8 @@ type trial struct {
 // recordsMax is how many transitions are kept: a canary of five steps has six, and some more if it is tried again.
 const recordsMax = 100
 
-// canaryBy is who sets the weights of a canary, for those who look.
-const canaryBy = "the judge of the canary"
+// CanaryBy is who sets the weights of a canary, for those who look.
+const CanaryBy = "the judge of the canary"
 
 // Tick is for gateway.Ticking: it judges the canary of the filter in force, if that has one, and sets the weights.
 func (s *State) Tick(now mono.Time, wall time.Time) {
@@ -153,7 +153,7 @@ func (s *State) Tick(now mono.Time, wall time.Time) {
 func (t *trial) carryOut(f *Filter, tr core.Transition, wall time.Time) {
 	if !t.canary.Shadow && (tr.Weight != tr.Before || tr.Cause == core.Began) {
 		before := t.set
-		o, err := f.setWeights(map[string]float64{t.canary.Variant: tr.Weight}, canaryBy, wall, func(now *override) bool { return now == before })
+		o, err := f.setWeights(map[string]float64{t.canary.Variant: tr.Weight}, CanaryBy, wall, func(now *override) bool { return now == before })
 		if err == nil {
 			t.set = o
 		} // else an operator was a moment earlier, and the next tick stops the judge
@@ -220,6 +220,7 @@ func (t *trial) record(f *Filter, tr core.Transition, wall time.Time) {
 		t.records = append(t.records[:0], t.records[1:]...)
 	}
 	t.records = append(t.records, r)
+	f.state.version.Add(1)
 	attrs := []any{"split", f.state.name, "variant", t.canary.Variant, "from", r.From, "to", r.To, "cause", r.Cause, "weight", r.Weight,
 		"why", r.Text}
 	if r.Shadow {

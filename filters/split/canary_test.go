@@ -121,7 +121,7 @@ func TestCanaryGoesUp(t *testing.T) {
 	if got, want := c.Transitions[1].Text, "from 5% to 50% after 5s: 0% of 500 requests failed on canary, 0% of 500 on stable; p50/p95/p99 were "; !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if now := b.f.Weights(); now.By != canaryBy {
+	if now := b.f.Weights(); now.By != CanaryBy {
 		t.Errorf("%+v", now)
 	}
 }
@@ -148,12 +148,12 @@ func TestCanaryAndOperators(t *testing.T) {
 	b.order(0.2)
 	b.live(20, 50)
 	b.want("began ordered stopped 20%")
-	b.f.Reset() // the document's weights: from the beginning
+	b.f.Reset(time.Time{}) // the document's weights: from the beginning
 	b.tick()
 	b.want("began ordered began running 5%")
 	b.live(6, 0)
 	b.want("began ordered began step_passed running 50%")
-	if err := b.f.Back(); err != nil {
+	if err := b.f.Back(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	b.tick()
@@ -209,7 +209,7 @@ func TestCanaryRecordsAreBounded(t *testing.T) {
 	b := canaryBed(t)
 	for range recordsMax {
 		b.order(0.2)
-		b.f.Reset()
+		b.f.Reset(time.Time{})
 		b.tick()
 	}
 	if list := b.f.Canary().Transitions; len(list) != recordsMax || list[recordsMax-1].Cause != "began" {

@@ -181,7 +181,7 @@ func TestWeightsAreSetAndTakenBack(t *testing.T) {
 		return f.SetWeights(map[string]float64{name: w}, "ann", time.Unix(1, 0))
 	}
 	want(t, f, "stable=95% canary=5%")
-	if err := f.Back(); !errors.Is(err, ErrNothingBefore) {
+	if err := f.Back(time.Time{}); !errors.Is(err, ErrNothingBefore) {
 		t.Error(err)
 	}
 	for _, step := range []float64{0.1, 0.5, 1} {
@@ -191,7 +191,7 @@ func TestWeightsAreSetAndTakenBack(t *testing.T) {
 	}
 	want(t, f, "stable=0% canary=100% ann")
 	for _, back := range []string{"stable=50% canary=50% ann", "stable=90% canary=10% ann", "stable=95% canary=5%"} {
-		if err := f.Back(); err != nil {
+		if err := f.Back(time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		want(t, f, back)
@@ -200,7 +200,7 @@ func TestWeightsAreSetAndTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, f, "stable=0% canary=100% ann")
-	f.Reset()
+	f.Reset(time.Time{})
 	want(t, f, "stable=95% canary=5%")
 	for name, w := range map[string]float64{"green": 0.5, "canary": 1.5, "stable": 0.00001} {
 		if err := set(name, w); err == nil {
@@ -225,7 +225,7 @@ func TestBackIsBounded(t *testing.T) {
 		}
 	}
 	n := 0
-	for ; f.Back() == nil; n++ {
+	for ; f.Back(time.Time{}) == nil; n++ {
 		if w := f.Weights(); n < backMax-1 && (w.Before != backMax-1-n || Percent(w.Weights[1]) != Percent(float64(3*backMax-1-n)/1000)) {
 			t.Fatalf("after %d: %+v", n, w)
 		}

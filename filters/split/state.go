@@ -18,7 +18,9 @@ type State struct {
 
 	// Published.
 	inForce atomic.Pointer[Filter]
-	set     atomic.Pointer[override] // nil: the document's weights
+	set     atomic.Pointer[override]  // nil: the document's weights
+	changed atomic.Pointer[time.Time] // when weights were set or taken back; nil: never
+	version atomic.Uint64             // see Filter.Version
 
 	trial trial // the canary, if there is one
 
@@ -66,6 +68,7 @@ func (s *State) follow(f *Filter) {
 	s.inForce.Store(f)
 	if o := s.set.Load(); o != nil && o.base != f.base {
 		s.set.Store(nil)
+		s.version.Add(1)
 	}
 }
 
@@ -73,8 +76,8 @@ func (s *State) follow(f *Filter) {
 type Set struct {
 	Weights []float64 // shares, from 0 to 1, to the order of Filter.Variants
 	By      string    // empty: the document
-	At      time.Time
-	Before  int // how many changes can be undone
+	At      time.Time // when; of the document's weights, when others were taken back, zero if there never were any
+	Before  int       // how many changes can be undone
 }
 
 // Weights returns what is in force.
@@ -83,14 +86,16 @@ func (f *Filter) Weights() Set {
 	out := Set{Weights: slices.Clone(now.weights)}
 	if now.of != nil && now.of.base == f.base {
 		out.By, out.At, out.Before = now.of.by, now.of.at, now.of.depth+1
+	} else if at := f.state.changed.Load(); at != nil {
+		out.At = *at
 	}
 	return out
 }
 
 // SetWeights sets shares of variants, from 0 to 1, to 0.01 %. Those that are not named share what is left in the proportion they have
 // now: so whoever changes sides changes to or from a named one. by is who does it, for those who look later. It is an error if a variant or
-// a weight cannot be, and then nothing changes. It holds from the next request on, on all loops, until the process ends or a document with
-// other variants or weights comes into force.
+// a weight cannot be, and then nothing changes. It holds from the next request on, on all loops, until a document with other variants
+// or weights comes into force.
 func (f *Filter) SetWeights(weights map[string]float64, by string, at time.Time) error {
 	_, err := f.setWeights(weights, by, at, nil)
 	return err
@@ -138,7 +143,7 @@ func (f *Filter) setWeights(weights map[string]float64, by string, at time.Time,
 		o.depth = now.depth + 1
 	}
 	o = o.bounded()
-	s.set.Store(o)
+	s.store(o, at)
 	return o, nil
 }
 
@@ -160,8 +165,15 @@ func (o *override) bounded() *override {
 	return &list[0]
 }
 
+// store puts weights into force, under the lock.
+func (s *State) store(o *override, at time.Time) {
+	s.set.Store(o)
+	s.changed.Store(&at)
+	s.version.Add(1)
+}
+
 // Back undoes the last SetWeights. ErrNothingBefore: there is none.
-func (f *Filter) Back() error {
+func (f *Filter) Back(at time.Time) error {
 	s := f.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,15 +181,15 @@ func (f *Filter) Back() error {
 	if now == nil {
 		return ErrNothingBefore
 	}
-	s.set.Store(now.before)
+	s.store(now.before, at)
 	return nil
 }
 
 // Reset goes back to the weights of the document.
-func (f *Filter) Reset() {
+func (f *Filter) Reset(at time.Time) {
 	f.state.mu.Lock()
 	defer f.state.mu.Unlock()
-	f.state.set.Store(nil)
+	f.state.store(nil, at)
 }
 
 // valid returns o if it was set beside this document's weights.
