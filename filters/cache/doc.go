@@ -18,4 +18,5 @@
 //	fill.go    from an answer to a kept response
 //	store.go   the table                   queue.go   who goes when memory is full
 //	flight.go  who asks for all            purge.go   taking out by hand
+//	                                       sweep.go   taking out much, in small steps
 package cache

@@ -8,7 +8,7 @@ import (
 	policy "github.com/yumen-io/yumen/policy/cache"
 )
 
-// entry is one kept response. But for its mark of use and its place in a queue it is never changed once the store has it, so
+// entry is one kept response. But for its mark of use and its place in a queue it is never changed once the store lets others find it, so
 // that any number of loops may be sending it.
 type entry struct {
 	// Frozen.
@@ -23,6 +23,8 @@ type entry struct {
 	kept     mono.Time   // since when it ages here
 	fresh    policy.Freshness
 	size     int64
+	of       *resource
+	since    uint64 // of Store.whole, when it was asked for
 
 	// Published: how often it was used since the queue looked last, up to usedMax.
 	used atomic.Uint32
@@ -30,7 +32,6 @@ type entry struct {
 	renewable atomic.Int64
 
 	// Of the shard, under its lock.
-	of         *resource
 	prev, next *entry
 	in         *queue
 }

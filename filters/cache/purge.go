@@ -106,56 +106,19 @@ func (s *Store) Invalidate(url []byte) int {
 }
 
 func (s *Store) dropAll(sh *shard, r *resource) int {
-	all := *r.variants.Load()
-	for _, e := range all {
-		s.drop(sh, e)
-	}
-	return len(all)
+	return s.dropMeant(sh, r, func(*entry) bool { return true })
 }
 
 // PurgeURL is Invalidate for people: the URL is brought to the form of keys.
 func (s *Store) PurgeURL(url string) int { return s.Invalidate(s.normal(url, true)) }
 
-// PurgePrefix takes out everything whose URL begins so. It looks at each response that is kept, a shard at a time.
+// PurgePrefix takes out everything whose URL begins so.
 func (s *Store) PurgePrefix(prefix string) int {
-	begin := string(s.normal(prefix, false))
-	return s.purge(func(e *entry) bool { return strings.HasPrefix(e.of.url, begin) })
+	return s.purge([]mark{{prefix: string(s.normal(prefix, false))}})
 }
 
-// PurgeTag takes out everything that its upstream gave the tag, by Surrogate-Key or Cache-Tag. It looks at each response that
-// is kept, a shard at a time.
-func (s *Store) PurgeTag(tag string) int {
-	return s.purge(func(e *entry) bool {
-		for _, t := range e.tags {
-			if t == tag {
-				return true
-			}
-		}
-		return false
-	})
-}
+// PurgeTag takes out everything that its upstream gave the tag, by Surrogate-Key or Cache-Tag.
+func (s *Store) PurgeTag(tag string) int { return s.purge([]mark{{tag: tag}}) }
 
 // PurgeAll takes out everything.
-func (s *Store) PurgeAll() int { return s.purge(func(*entry) bool { return true }) }
-
-// purge takes out what is meant. Fills that began before come to nothing: what they bring may be older than the purge.
-func (s *Store) purge(meant func(e *entry) bool) int {
-	s.whole.Add(1)
-	n := 0
-	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.Lock()
-		for _, q := range []*queue{&sh.small, &sh.main} {
-			for e := q.first; e != nil; {
-				next := e.next
-				if meant(e) {
-					s.drop(sh, e)
-					n++
-				}
-				e = next
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return n
-}
+func (s *Store) PurgeAll() int { return s.purge([]mark{{}}) }

@@ -37,7 +37,9 @@ type Store struct {
 	count  atomic.Int64
 	fills  atomic.Int64 // bytes of what is on its way in
 	turn   atomic.Uint32
-	whole  atomic.Uint64 // changes with every purge of more than a URL
+	whole  atomic.Uint64           // grows with every purge of more than a URL
+	marked atomic.Pointer[[]*mark] // purges under way; nil: none
+	marks  marks
 	stale  [generations]atomic.Uint32
 	bypass [bypassed]atomic.Uint64 // half a hash and a time in seconds each
 	shards [shards]shard
@@ -77,6 +79,7 @@ type resource struct {
 // NewStore returns an empty store.
 func NewStore() *Store {
 	s := &Store{seed: maphash.MakeSeed(), clock: mono.Now}
+	s.marks.room = sync.NewCond(&s.marks)
 	for i := range s.shards {
 		s.shards[i].table.Store(&table{make([]atomic.Pointer[link], 16)})
 		s.shards[i].flights = map[string]*flight{}
@@ -132,7 +135,10 @@ func (s *Store) lookup(hash uint64, url, prefix []byte, f *message.Fields, scrat
 	if r == nil {
 		return nil, false
 	}
-	return r.match(prefix, f, scratch), true
+	if e = r.match(prefix, f, scratch); e != nil && s.purged(r.url, e) {
+		return nil, true
+	}
+	return e, true
 }
 
 // generation is what a fill remembers of the time when its request left.
@@ -170,6 +176,7 @@ func (s *Store) put(hash uint64, url []byte, e *entry, since generation, limit i
 		r.variants.Store(&[]*entry{})
 		sh.add(r)
 	}
+	e.of, e.since = r, since.whole // before anybody can find it
 	before := *r.variants.Load()
 	after := make([]*entry, 1, min(len(before)+1, variantsMax))
 	after[0] = e
@@ -184,9 +191,8 @@ func (s *Store) put(hash uint64, url []byte, e *entry, since generation, limit i
 		}
 		after = append(after, old)
 	}
-	r.variants.Store(&after)
-	e.of = r
 	sh.admit(e)
+	r.variants.Store(&after)
 	sh.mu.Unlock()
 	s.count.Add(1)
 	s.unbypass(hash)
@@ -211,18 +217,7 @@ func (s *Store) drop(sh *shard, e *entry) {
 	if e.in == nil {
 		return
 	}
-	s.forget(sh, e)
-	before := *e.of.variants.Load()
-	after := make([]*entry, 0, len(before))
-	for _, other := range before {
-		if other != e {
-			after = append(after, other)
-		}
-	}
-	e.of.variants.Store(&after)
-	if len(after) == 0 {
-		sh.remove(e.of)
-	}
+	s.dropMeant(sh, e.of, func(other *entry) bool { return other == e })
 }
 
 // dropEntry is drop, with the lock.
