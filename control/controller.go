@@ -116,6 +116,7 @@ type Controller struct {
 	untidy    int // size of the largest document read or left since memory was given back
 
 	challenges challenges // guards itself
+	splitsKept splitsKept // likewise
 
 	// background is what ends by itself and is waited for by Stop.
 	background sync.WaitGroup

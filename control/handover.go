@@ -31,7 +31,7 @@ func (c *Controller) handOver(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.life, cancel)()
-	h := upgrade.Handover{Program: c.program}
+	h := upgrade.Handover{Program: c.program, State: c.passSplits}
 	for _, l := range c.listeners {
 		if l.socket.served.Load() != nil {
 			h.Sockets = append(h.Sockets, l.socket.bequeath())
@@ -48,6 +48,7 @@ func (c *Controller) handOver(ctx context.Context) error {
 	c.logger.Info("upgrading: a new process is started", "program", c.program.Path, "sockets", len(h.Sockets))
 	pid, err := h.Run(ctx)
 	if err != nil {
+		c.takeBackSplits()
 		return err
 	}
 	c.logger.Info("the new process serves, this one drains", "pid", pid)

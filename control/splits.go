@@ -13,9 +13,14 @@ import (
 type SplitStatus struct {
 	Name     string          `json:"name"`
 	Variants []VariantStatus `json:"variants"`
-	SetBy    string          `json:"set_by,omitempty"` // who set the weights; empty: the document
-	SetAt    time.Time       `json:"set_at,omitzero"`
-	Before   int             `json:"before"` // how many changes can be undone
+	// Source is whose the weights are: "document", "override" of an operator, or "judge" of the canary; Since, from when on.
+	Source string    `json:"source"`
+	Since  time.Time `json:"since"`
+	SetBy  string    `json:"set_by,omitempty"` // who set the weights; empty: the document
+	SetAt  time.Time `json:"set_at,omitzero"`
+	// NotKept says why a restart would forget what was set; empty: it would not, or nothing was.
+	NotKept string `json:"not_kept,omitempty"`
+	Before  int    `json:"before"` // how many changes can be undone
 	// Canary is the variant whose weight is judged; nil if there is none, or no request has come yet.
 	Canary *split.CanaryStatus `json:"canary,omitempty"`
 }
@@ -36,7 +41,7 @@ type VariantStatus struct {
 func (c *Controller) Splits() []SplitStatus {
 	list := []SplitStatus{}
 	for _, f := range c.splits() {
-		list = append(list, splitStatus(f))
+		list = append(list, c.splitStatus(f))
 	}
 	return list
 }
@@ -48,9 +53,30 @@ func (c *Controller) splits() []*split.Filter {
 	return nil
 }
 
-func splitStatus(f *split.Filter) SplitStatus {
+// Sources of weights.
+const (
+	fromDocument = "document"
+	fromOperator = "override"
+	fromJudge    = "judge"
+)
+
+func (c *Controller) splitStatus(f *split.Filter) SplitStatus {
 	now, usual := f.Weights(), f.Usual()
-	s := SplitStatus{Name: f.Name(), SetBy: now.By, SetAt: now.At, Before: now.Before, Canary: f.Canary()}
+	s := SplitStatus{Name: f.Name(), Source: fromDocument, Since: now.At, SetBy: now.By, Before: now.Before, Canary: f.Canary()}
+	switch now.By {
+	case "":
+		// In force with the document, or since what was set was taken back.
+		if at := c.Current().Time; at.After(s.Since) {
+			s.Since = at
+		}
+	case split.CanaryBy:
+		s.Source, s.SetAt = fromJudge, now.At
+	default:
+		s.Source, s.SetAt = fromOperator, now.At
+	}
+	if now.By != "" {
+		s.NotKept = c.splitsKept.failure()
+	}
 	for i, name := range f.Variants() {
 		ref, _ := f.Cluster(name)
 		t, _ := f.Totals(name)
@@ -72,30 +98,52 @@ type SplitOrder struct {
 	Document bool               // the document's weights
 }
 
-// OrderSplit changes the weights of a split, at once and on all loops. They last while the process runs and the document's own weights of the
-// split stay. ErrNoSplit: there is no such split. split.ErrNothingBefore: there is nothing to undo. Any other error says what is wrong with the weights.
+// operator is who sets weights by the admin API.
+const operator = "an operator"
+
+// OrderSplit changes the weights of a split, at once and on all loops. They last while the document's own weights of the split stay, over upgrades and
+// restarts too, and are written down when it returns; the status says if they could not be. ErrNoSplit: there is no such split.
+// split.ErrNothingBefore: there is nothing to undo. ErrStopping: another process has taken over, or is about to. Any other error says what is
+// wrong with the weights.
 func (c *Controller) OrderSplit(name string, o SplitOrder) (SplitStatus, error) {
+	k := &c.splitsKept
+	k.mu.Lock()
+	s, err := c.orderSplit(name, o)
+	if err == nil {
+		c.keepSplitsLocked()
+	}
+	k.mu.Unlock()
+	if err != nil {
+		return SplitStatus{}, err
+	}
+	return c.splitStatus(s), nil
+}
+
+// orderSplit carries an order out, under the lock of what is kept.
+func (c *Controller) orderSplit(name string, o SplitOrder) (*split.Filter, error) {
+	if c.splitsKept.passed {
+		return nil, ErrStopping
+	}
 	for _, f := range c.splits() {
 		if f.Name() != name {
 			continue
 		}
 		var err error
-		switch {
+		switch now := time.Now().UTC(); {
 		case o.Back:
-			err = f.Back()
+			err = f.Back(now)
 		case o.Document:
-			f.Reset()
+			f.Reset(now)
 		default:
-			err = f.SetWeights(o.Weights, "an operator", time.Now())
+			err = f.SetWeights(o.Weights, operator, now)
 		}
 		if err != nil {
-			return SplitStatus{}, err
+			return nil, err
 		}
-		s := splitStatus(f)
 		c.logger.Info("the weights of a split were changed by an operator", "split", name, "weights", f.String(), "back", o.Back, "document", o.Document)
-		return s, nil
+		return f, nil
 	}
-	return SplitStatus{}, fmt.Errorf("split %q: %w", name, ErrNoSplit)
+	return nil, fmt.Errorf("split %q: %w", name, ErrNoSplit)
 }
 
 // splitCounts is for a scrape.

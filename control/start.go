@@ -67,6 +67,10 @@ func (c *Controller) start(ctx context.Context, ch Change, plan *compile.Plan) e
 	c.logger.Info("the data plane runs", "loops", len(c.plane.engines), "descriptors", descriptors,
 		"connections", connectionsMax(plan.Document.Limits.Connections, descriptors))
 	c.sayWhatRanLast(ch)
+	kept := c.readSplits()
+	if c.options.Inherited == nil { // else the predecessor knows better, and says it last
+		c.restoreSplits(plan, kept)
+	}
 
 	// A successor builds everything before its predecessor lets it accept.
 	c.accepting = c.options.Inherited == nil
@@ -80,6 +84,7 @@ func (c *Controller) start(ctx context.Context, ch Change, plan *compile.Plan) e
 		if err := in.Ready(); err != nil {
 			return err
 		}
+		c.restorePassed(in.State())
 		if err := c.acceptAll(); err != nil {
 			return err
 		}
@@ -88,6 +93,7 @@ func (c *Controller) start(ctx context.Context, ch Change, plan *compile.Plan) e
 	if err := c.writePID(); err != nil {
 		return err
 	}
+	c.background.Go(c.watchSplits)
 	c.tidy(len(ch.Text))
 	if in := c.options.Inherited; in != nil {
 		c.logger.Info("this process took over from the one before")

@@ -73,6 +73,8 @@ func (s *Server) orderSplit(w http.ResponseWriter, r *http.Request, o control.Sp
 		answerError(w, r, http.StatusNotFound, noSplit(name))
 	case errors.Is(err, split.ErrNothingBefore):
 		answerError(w, r, http.StatusConflict, failure{Error: err.Error()})
+	case errors.Is(err, control.ErrStopping):
+		answerError(w, r, http.StatusServiceUnavailable, failure{Error: err.Error(), Fix: "another process takes over: ask again in a moment"})
 	case err != nil:
 		answerError(w, r, http.StatusBadRequest, failure{Error: err.Error(), Fix: "GET /api/splits lists splits and their variants"})
 	default:
@@ -137,6 +139,9 @@ func splitsText(list []control.SplitStatus) string {
 		}
 		if s.SetBy != "" {
 			fmt.Fprintf(&notes, "%s: set by %s at %s; %d to undo\n", s.Name, s.SetBy, s.SetAt.UTC().Format("2006-01-02 15:04:05"), s.Before)
+		}
+		if s.NotKept != "" {
+			fmt.Fprintf(&notes, "%s: a restart forgets what was set: %s\n", s.Name, s.NotKept)
 		}
 		if c := s.Canary; c != nil {
 			canaryText(&notes, s.Name, c)

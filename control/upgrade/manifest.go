@@ -29,6 +29,7 @@ type Socket struct {
 // manifest is the first line that a successor reads. The numbers of descriptors are its own.
 type manifest struct {
 	Sockets []Socket `json:"sockets"`
+	State   bool     `json:"state,omitempty"` // there is one, for who asks for it
 }
 
 // manifestBytesMax bounds the line: a thousand listeners on a hundred loops.
@@ -37,10 +38,15 @@ const manifestBytesMax = 1 << 20
 // The words after the manifest.
 const (
 	wordReady   = "ready"
+	wordAsks    = "ready state" // and asks for the state
+	wordState   = "state "      // and the state
 	wordGo      = "go"
 	wordServing = "serving"
 	wordFailed  = "failed " // and why
 )
+
+// StateBytesMax bounds the state: beyond what weights and canaries of a thousand splits take.
+const StateBytesMax = 16 << 20
 
 // readLine reads one line without its end.
 func readLine(r *bufio.Reader) (string, error) {
@@ -56,6 +62,8 @@ type Inheritance struct {
 	pipe    *os.File
 	words   *bufio.Reader
 	sockets []Socket // not taken yet
+	passes  bool     // the predecessor has a state to pass
+	state   []byte
 }
 
 // Inherit takes what a predecessor passed to this process; nil without an error if there is none. It must be called before
@@ -100,7 +108,7 @@ func inherit(text string) (*Inheritance, error) {
 		in.pipe.Close()
 		return nil, fmt.Errorf("read which sockets there are: %w", err)
 	}
-	in.sockets = m.Sockets
+	in.sockets, in.passes = m.Sockets, m.State
 	for _, s := range m.Sockets {
 		for _, fd := range s.FDs {
 			unix.CloseOnExec(fd)
@@ -123,10 +131,18 @@ func (in *Inheritance) Take(key string) []int {
 // Ready says that everything is built, and waits for the word to begin. An error means that the predecessor carries on,
 // or is gone, and this process must not begin.
 func (in *Inheritance) Ready() error {
-	if _, err := in.pipe.WriteString(wordReady + "\n"); err != nil {
+	said := wordReady
+	if in.passes {
+		said = wordAsks
+	}
+	if _, err := in.pipe.WriteString(said + "\n"); err != nil {
 		return fmt.Errorf("tell the running process that its successor is ready: %w", err)
 	}
 	word, err := readLine(in.words)
+	if state, ok := strings.CutPrefix(word, wordState); ok && in.passes && err == nil && len(state) <= StateBytesMax {
+		in.state = []byte(state)
+		word, err = readLine(in.words)
+	}
 	if err != nil {
 		return fmt.Errorf("wait for the running process to hand over: %w", err)
 	}
@@ -135,6 +151,9 @@ func (in *Inheritance) Ready() error {
 	}
 	return nil
 }
+
+// State returns what the predecessor passed when this process was ready; nil if it had nothing to pass, or knows of no state.
+func (in *Inheritance) State() []byte { return in.state }
 
 // Serving says that this process accepts connections, so that its predecessor may drain, and closes what nobody took: the
 // sockets of addresses that the configuration has no more.

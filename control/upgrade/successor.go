@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,6 +67,9 @@ type Handover struct {
 	Sockets []Socket      // this process's, non-blocking; they must stay open until Run returns
 	Env     []string      // nil: this process's
 	Timeout time.Duration // until the successor serves; 0 is 30 s
+	// State is asked once, when the successor is ready, for what it is to go on with: one line, of StateBytesMax at most. What it
+	// says must stay so if Run returns no error. nil: there is none.
+	State func() []byte
 }
 
 // Run starts the successor and returns once it serves, with its process id; this process may then drain. Any error
@@ -118,8 +122,16 @@ func (h Handover) agree(pipe *os.File) error {
 		return err
 	}
 	words := bufio.NewReader(io.LimitReader(pipe, manifestBytesMax))
-	if err := expect(words, wordReady); err != nil {
+	word, err := answer(words)
+	switch {
+	case err != nil:
 		return err
+	case word == wordAsks && h.State != nil:
+		if _, err := pipe.Write(slices.Concat([]byte(wordState), h.State(), []byte{'\n'})); err != nil {
+			return err
+		}
+	case word != wordReady:
+		return fmt.Errorf("the new process said %q, not %q", word, wordReady)
 	}
 	if _, err := pipe.WriteString(wordGo + "\n"); err != nil {
 		return err
@@ -127,16 +139,25 @@ func (h Handover) agree(pipe *os.File) error {
 	return expect(words, wordServing)
 }
 
-func expect(words *bufio.Reader, want string) error {
+// answer reads the successor's next word; an error if it gives up.
+func answer(words *bufio.Reader) (string, error) {
 	word, err := readLine(words)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if why, ok := strings.CutPrefix(word, wordFailed); ok {
 		if text, err := strconv.Unquote(why); err == nil {
 			why = text
 		}
-		return fmt.Errorf("the new process gave up: %s", why)
+		return "", fmt.Errorf("the new process gave up: %s", why)
+	}
+	return word, nil
+}
+
+func expect(words *bufio.Reader, want string) error {
+	word, err := answer(words)
+	if err != nil {
+		return err
 	}
 	if word != want {
 		return fmt.Errorf("the new process said %q, not %q", word, want)
@@ -147,7 +168,7 @@ func expect(words *bufio.Reader, want string) error {
 // manifest numbers the descriptors as the successor will have them: after its end of the pair, in order.
 func (h Handover) manifest() manifest {
 	next := firstFD + 1
-	m := manifest{Sockets: []Socket{}}
+	m := manifest{Sockets: []Socket{}, State: h.State != nil}
 	for _, s := range h.Sockets {
 		passed := Socket{Key: s.Key}
 		for range s.FDs {
