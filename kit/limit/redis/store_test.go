@@ -1,0 +1,446 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/yumen-io/yumen/filters/limit/store"
+	"github.com/yumen-io/yumen/internal/mono"
+	servers "github.com/yumen-io/yumen/kit/internal/servers/redis"
+	"github.com/yumen-io/yumen/kit/limit"
+	"github.com/yumen-io/yumen/kit/limit/redis"
+	"github.com/yumen-io/yumen/policy/quota"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var background = context.Background()
+
+// slack is for what the tests cannot see: requests are noted some time after they were judged, on a machine with other things
+// to do. It is in seconds of the rate.
+const slack = 0.3
+
+func open(t testing.TB, cfg redis.Config) *redis.Store {
+	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = time.Second // a busy machine is no outage
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	s, err := redis.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func limiter(t testing.TB, cfg limit.Config) *limit.Limiter {
+	t.Helper()
+	l, err := limit.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+// eventually looks every few milliseconds, for as long as a busy machine may need.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for give := time.NewTimer(20 * time.Second); ; {
+		if ok() {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-give.C:
+			t.Fatalf("it never came true that %s", what)
+		}
+	}
+}
+
+// tally is what a load found.
+type tally struct {
+	mu       sync.Mutex
+	admitted []time.Time
+	by       map[limit.By]int
+	refused  int
+}
+
+// load sends about perSecond requests through each ask, which do not wait for each other, until stop.
+func load(asks []func() (allowed bool, by limit.By), perSecond int, stop <-chan struct{}) *tally {
+	t := &tally{by: map[limit.By]int{}}
+	var wg sync.WaitGroup
+	for _, ask := range asks {
+		wg.Go(func() {
+			ticker := time.NewTicker(2 * time.Millisecond)
+			defer ticker.Stop()
+			begun, sent := time.Now(), 0
+			for {
+				select {
+				case <-stop:
+					return
+				case <-ticker.C:
+				}
+				for due := int(time.Since(begun).Seconds() * float64(perSecond)); sent < due; sent++ {
+					wg.Go(func() {
+						allowed, by := ask()
+						at := time.Now()
+						t.mu.Lock()
+						defer t.mu.Unlock()
+						t.by[by]++
+						if allowed {
+							t.admitted = append(t.admitted, at)
+						} else {
+							t.refused++
+						}
+					})
+				}
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(t.admitted, time.Time.Compare)
+	return t
+}
+
+func asking(l *limit.Limiter, key string) func() (bool, limit.By) {
+	return func() (bool, limit.By) {
+		p, err := l.Take(background, key, 1)
+		var e *limit.Error
+		if errors.As(err, &e) {
+			return false, e.Decision.By
+		}
+		return err == nil, p.Decision.By
+	}
+}
+
+// over is the most that was admitted in any interval beyond what the rate allows in it.
+func (t *tally) over(rate float64) float64 {
+	worst, run := 0.0, 0.0
+	var last time.Time
+	for _, at := range t.admitted {
+		run = max(run-rate*at.Sub(last).Seconds(), 0) + 1
+		worst, last = max(worst, run), at
+	}
+	return worst
+}
+
+func (t *tally) String() string {
+	return fmt.Sprintf("%d admitted, %d refused, by %v", len(t.admitted), t.refused, t.by)
+}
+
+func within(d time.Duration) <-chan struct{} {
+	c := make(chan struct{})
+	time.AfterFunc(d, func() { close(c) })
+	return c
+}
+
+func TestProcessesTogetherStayWithinTheBound(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	var asks []func() (bool, limit.By)
+	for range 4 {
+		l := limiter(t, limit.Config{Name: "leased", Count: 1000, Burst: 300, Store: open(t, redis.Config{Address: r.Addr()})})
+		asks = append(asks, asking(l, "k"))
+	}
+	got := load(asks, 600, within(1500*time.Millisecond))
+	if over := got.over(1000); over > 300+1000*slack {
+		t.Errorf("%v over the rate: %v", over, got)
+	}
+	if len(got.admitted) < 300 || got.by[limit.Stored] == 0 {
+		t.Errorf("a limit that lets nothing through: %v", got)
+	}
+}
+
+func TestExactlySoManyInAnyWindow(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	var asks []func() (bool, limit.By)
+	for range 3 {
+		l := limiter(t, limit.Config{Name: "exact", Algorithm: limit.SlidingWindow, Count: 50, Store: open(t, redis.Config{Address: r.Addr()})})
+		asks = append(asks, asking(l, "k"))
+	}
+	got := load(asks, 100, within(2200*time.Millisecond))
+	for i := range got.admitted {
+		// What was admitted by Redis's clock is noted here by another one, a moment later.
+		if j := i + 50; j < len(got.admitted) && got.admitted[j].Sub(got.admitted[i]) < 850*time.Millisecond {
+			t.Fatalf("51 in %v", got.admitted[j].Sub(got.admitted[i]))
+		}
+	}
+	if len(got.admitted) < 50 {
+		t.Errorf("%v: want 50 at least", got)
+	}
+}
+
+// A service of the kit and a gateway that name the same limit have one.
+func TestAGatewayAndAServiceShareALimit(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	for _, exact := range []bool{false, true} {
+		cfg := limit.Config{Name: "shared", Count: 20, Per: time.Hour, Store: open(t, redis.Config{Address: r.Addr()})}
+		spec := store.Spec{Redis: store.Settings{Address: r.Addr(), Timeout: time.Second}, Name: "shared", Rule: quota.Rule{Count: 20, Per: time.Hour, Burst: 20}}
+		if exact {
+			cfg.Algorithm, spec.Mode = limit.SlidingWindow, store.Exact
+		}
+		service := limiter(t, cfg)
+		gateway, problems := store.Compile(spec, nil)
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		gateway.Table().Start()
+		gateway.Table().Link().Start()
+		t.Cleanup(func() {
+			gateway.Table().Close()
+			gateway.Table().Link().Close()
+			<-gateway.Table().Link().Ended()
+		})
+		asks := []func() (bool, limit.By){asking(service, "k"), func() (bool, limit.By) {
+			v := gateway.Decide([]byte("k"), mono.Now(), 1)
+			if v.By == quota.Nobody {
+				answer := make(chan quota.Verdict, 1)
+				gateway.Ask([]byte("k"), mono.Now(), 1, func(v quota.Verdict) { answer <- v })
+				v = <-answer
+			}
+			return v.Allowed, limit.Stored
+		}}
+		got := load(asks, 50, within(700*time.Millisecond))
+		if len(got.admitted) != 20 {
+			t.Errorf("exact %v: %v, want 20 admitted by both together", exact, got)
+		}
+	}
+}
+
+func TestScriptsAreTheGateways(t *testing.T) {
+	texts := func(file string) map[string]string {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]string{}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.ValueSpec); ok && len(s.Values) == 1 {
+				if l, ok := s.Values[0].(*ast.BasicLit); ok {
+					found[s.Names[0].Name] = l.Value
+				}
+			}
+			return true
+		})
+		return found
+	}
+	ours, theirs := texts("scripts.go"), texts("../../../filters/limit/store/scripts.go")
+	for _, name := range []string{"settleText", "admitText", "enrolText"} {
+		if ours[name] == "" || ours[name] != theirs[name] {
+			t.Errorf("%s differs from the gateway's: limits of the same name would not be one limit", name)
+		}
+	}
+}
+
+func TestAStoppedRedisIsKnownAndComesBack(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name       string
+		stop, back func(*servers.Server)
+	}{
+		{"frozen", (*servers.Server).Freeze, (*servers.Server).Thaw},
+		{"killed", (*servers.Server).Kill, (*servers.Server).Restart},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := servers.Start(t)
+			var asks []func() (bool, limit.By)
+			var stores []*redis.Store
+			var limits []*limit.Limiter
+			for range 2 {
+				s := open(t, redis.Config{Address: r.Addr(), Timeout: 100 * time.Millisecond})
+				l := limiter(t, limit.Config{Count: 200, Burst: 40, Nodes: 2, Store: s})
+				stores, limits, asks = append(stores, s), append(limits, l), append(asks, asking(l, "k"))
+			}
+			stop, result := make(chan struct{}), make(chan *tally)
+			go func() { result <- load(asks, 400, stop) }()
+			both := func(reachable bool) func() bool {
+				return func() bool {
+					for _, s := range stores {
+						if st := s.Stats(); st.Reachable != reachable || st.Trips == 0 {
+							return false
+						}
+					}
+					return true
+				}
+			}
+			eventually(t, "Redis is in use", both(true))
+			c.stop(r)
+			eventually(t, "processes know that it is gone", both(false))
+			eventually(t, "processes decide by themselves", func() bool { return limits[0].Stats().Alone > 100 && limits[1].Stats().Alone > 100 })
+			c.back(r)
+			eventually(t, "processes know that it is back", both(true))
+			trips := stores[0].Stats().Trips
+			eventually(t, "processes ask again", func() bool { return stores[0].Stats().Trips > trips+3 })
+			close(stop)
+			got := <-result
+			// All were cut off, so their shares take the place of what Redis would have granted; one that was killed may
+			// grant a burst anew.
+			if over := got.over(200); over > 3*40+200*slack {
+				t.Errorf("%v over the rate: %v", over, got)
+			}
+			if got.by[limit.LocalJudge] == 0 || got.by[limit.Stored] == 0 {
+				t.Errorf("%v: want verdicts of both", got)
+			}
+		})
+	}
+}
+
+func TestWhatBecomesOfRequestsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	addr := r.Addr()
+	r.Kill()
+	for _, c := range []struct {
+		name  string
+		what  limit.OnUnreachable
+		exact bool
+		nodes int
+		want  int // of 30 at once
+		by    limit.By
+	}{
+		{"local share of one", limit.LocalShare, false, 0, 20, limit.LocalJudge},
+		{"local share of four", limit.LocalShare, false, 4, 5, limit.LocalJudge},
+		{"exact, local share of four", limit.LocalShare, true, 4, 5, limit.LocalJudge},
+		{"all", limit.AllowAll, false, 0, 30, limit.Unreachable},
+		{"none", limit.RefuseAll, false, 0, 0, limit.Unreachable},
+		{"exact, none", limit.RefuseAll, true, 0, 0, limit.Unreachable},
+	} {
+		s := open(t, redis.Config{Address: addr})
+		cfg := limit.Config{Count: 20, Per: time.Hour, OnUnreachable: c.what, Nodes: c.nodes, Store: s}
+		if c.exact {
+			cfg.Algorithm = limit.SlidingWindow
+		}
+		l := limiter(t, cfg)
+		eventually(t, "it is known", func() bool { return !s.Stats().Reachable })
+		passed := 0
+		for range 30 {
+			allowed, by := asking(l, "k")()
+			if by != c.by {
+				t.Fatalf("%s: judged by %v", c.name, by)
+			}
+			if allowed {
+				passed++
+			}
+		}
+		if passed != c.want {
+			t.Errorf("%s: %d of 30 passed, want %d", c.name, passed, c.want)
+		}
+		if c.what == limit.RefuseAll {
+			var e *limit.Error
+			if err := l.Allow(background, "k"); !errors.As(err, &e) || e.HTTPStatus() != 503 || e.Decision.Reason != limit.ReasonUnreachable || e.Decision.RetryAfter != time.Second {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+	}
+}
+
+func TestWhoeverGivesUpDoesNotWait(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	s := open(t, redis.Config{Address: r.Addr()})
+	l := limiter(t, limit.Config{Count: 10, Store: s})
+	if err := l.Allow(background, "k"); err != nil {
+		t.Fatal(err)
+	}
+	r.Freeze()
+	ctx, cancel := context.WithCancel(background)
+	done := make(chan error)
+	go func() { done <- l.Allow(ctx, "another") }()
+	eventually(t, "it waits", func() bool { return s.Stats().Waiting > 0 })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	r.Thaw()
+	cancel()
+	if err := l.Allow(ctx, "third"); !errors.Is(err, context.Canceled) {
+		t.Errorf("who had given up before: %v", err)
+	}
+}
+
+func TestSharedLimitThatChanges(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	l := limiter(t, limit.Config{Count: 5, Per: time.Hour, Store: nil})
+	if err := l.Set(limit.Config{Count: 5, Store: open(t, redis.Config{Address: r.Addr()})}); err == nil {
+		t.Error("a limit took another store")
+	}
+	s := open(t, redis.Config{Address: r.Addr()})
+	l = limiter(t, limit.Config{Count: 5, Per: time.Hour, Store: s})
+	pass := func() (n int) {
+		for range 30 {
+			if l.Allow(background, "k") == nil {
+				n++
+			}
+		}
+		return n
+	}
+	if n := pass(); n != 5 {
+		t.Errorf("%d passed", n)
+	}
+	if err := l.Set(limit.Config{Count: 5, Per: time.Hour, Mode: limit.Shadow, Store: s}); err != nil {
+		t.Fatal(err)
+	}
+	if n := pass(); n != 30 {
+		t.Errorf("%d passed in shadow", n)
+	}
+	if err := l.Set(limit.Config{Count: 5, Per: time.Hour, Algorithm: limit.SlidingWindow, Store: s}); err == nil {
+		t.Error("a shared limit changed its algorithm")
+	}
+	if err := l.Set(limit.Config{Count: 20_000, Per: time.Hour, Store: s}); err != nil {
+		t.Fatal(err)
+	}
+	// An exhausted key fills at the new rate, one each 0.18 s.
+	eventually(t, "the new rate holds", func() bool { return l.Allow(background, "k") == nil })
+}
+
+func TestSettingsThatAreWrong(t *testing.T) {
+	const want = "limit/redis: Address: write host:port\nlimit/redis: Timeout: 2s is not between 1ms and 1s\nlimit/redis: Database: -1 is below 0"
+	if _, err := redis.Open(redis.Config{Timeout: 2 * time.Second, Database: -1}); err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+	r := servers.Start(t)
+	s := open(t, redis.Config{Address: r.Addr()})
+	if _, err := limit.New(limit.Config{Algorithm: limit.SlidingWindow, Count: 10_001, Store: s}); err == nil {
+		t.Error("too many were taken")
+	}
+	s.Close()
+	if _, err := limit.New(limit.Config{Count: 1, Store: s}); err == nil {
+		t.Error("a closed store was taken")
+	}
+}
+
+// What is decided without asking: the figure that leases are for.
+func BenchmarkLeased(b *testing.B) {
+	r := servers.Start(b)
+	s := open(b, redis.Config{Address: r.Addr()})
+	l := limiter(b, limit.Config{Count: 1e6, Burst: 1e6, Store: s})
+	l.Allow(background, "k")
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			l.Allow(background, "k")
+		}
+	})
+	b.ReportMetric(float64(s.Stats().Trips)/float64(b.N)*1000, "trips/1000")
+}
