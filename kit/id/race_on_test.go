@@ -1,0 +1,5 @@
+//go:build race
+
+package id
+
+const raceEnabled = true
