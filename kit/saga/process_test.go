@@ -1,0 +1,3 @@
+package saga
+
+func worker() bool { return false }
