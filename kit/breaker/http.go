@@ -1,0 +1,133 @@
+package breaker
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// RoundTripper guards what a client sends through next (nil means http.DefaultTransport) by key (nil means the request's
+// host). A call ends when the answer begins. Failures are errors and Config.Statuses. A refusal is an *Error, and nothing was sent.
+func (b *Breaker) RoundTripper(next http.RoundTripper, key func(*http.Request) string) http.RoundTripper {
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	if key == nil {
+		key = func(r *http.Request) string { return r.URL.Host }
+	}
+	return &roundTripper{b, next, key}
+}
+
+type roundTripper struct {
+	breaker *Breaker
+	next    http.RoundTripper
+	key     func(*http.Request) string
+}
+
+func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	c, err := t.breaker.Begin(t.key(r))
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close() // as a RoundTripper must, also on errors
+		}
+		return nil, err
+	}
+	resp, err := t.next.RoundTrip(r)
+	switch {
+	case err != nil:
+		c.EndError(r.Context(), err)
+	case c.entry != nil && c.by.settings.failsStatus(resp.StatusCode):
+		c.End(Failure)
+	default:
+		c.End(Success)
+	}
+	return resp, err
+}
+
+// Middleware guards a server's handlers by key; with a nil key all have one breaker. A call ends when the handler returns, and fails if
+// its status is one of Config.Statuses or it panics. What a client left does not count. A refusal is 503 with Retry-After.
+func (b *Breaker) Middleware(key func(*http.Request) string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			of := ""
+			if key != nil {
+				of = key(r)
+			}
+			c, err := b.Begin(of)
+			if refusal := (*Error)(nil); errors.As(err, &refusal) {
+				refusal.write(w)
+				return
+			}
+			if c.entry == nil {
+				next.ServeHTTP(w, r)
+				return
+			}
+			at := &recorder{ResponseWriter: w}
+			returned := false
+			defer func() {
+				switch {
+				case r.Context().Err() != nil:
+					c.End(Ignored)
+				case !returned || c.by.settings.failsStatus(at.status):
+					c.End(Failure)
+				default:
+					c.End(Success)
+				}
+			}()
+			next.ServeHTTP(at, r)
+			returned = true
+		})
+	}
+}
+
+// write answers as the gateway does: a line for people and the word to look it up by.
+func (e *Error) write(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Retry-After", strconv.FormatInt(seconds(e.Decision.RetryAfter), 10))
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(e.HTTPStatus())
+	fmt.Fprintf(w, "%s\nreason: %s\n", e.text(), ReasonOpen)
+}
+
+// recorder remembers the status.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// ReadFrom keeps the way by which files are sent without a copy.
+func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return io.Copy(w.ResponseWriter, r)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush is for handlers that ask for an http.Flusher.
+func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Hijack is for handlers that ask for an http.Hijacker.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
