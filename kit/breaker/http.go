@@ -131,3 +131,10 @@ func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Fl
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
+
+// CloseIdleConnections is for http.Client.CloseIdleConnections.
+func (t *roundTripper) CloseIdleConnections() {
+	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}

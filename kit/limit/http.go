@@ -150,3 +150,10 @@ func (b body) Close() error {
 	defer b.held.release()
 	return b.ReadCloser.Close()
 }
+
+// CloseIdleConnections is for http.Client.CloseIdleConnections.
+func (t *roundTripper) CloseIdleConnections() {
+	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
