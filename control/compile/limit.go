@@ -26,6 +26,7 @@ func limitSpec(said *config.LimitFilter) *limit.Spec {
 	spec := &limit.Spec{Status: said.Status, Fields: said.Headers}
 	for _, r := range said.All() {
 		rule := limit.Rule{Name: r.Name, Key: keyParts(r.Key), Missing: limitMissing[r.Missing], AtOnce: int64(r.Concurrency), KeysMax: r.KeysMax}
+		rule.KeyUnsaid = len(r.Key) > 0 && r.Key[0].Line == 0
 		if r.Rate != nil {
 			rule.Rate = &judge.Config{Algorithm: limitAlgorithms[r.Algorithm], Count: int64(r.Rate.Count), Per: r.Rate.Per, Burst: int64(r.Burst)}
 			if r.MaxDelay != nil {

@@ -26,15 +26,17 @@ func limitTexts(body string) string {
 func TestLimitFromDocumentToFilter(t *testing.T) {
 	for body, want := range map[string]string{
 		"100/s":                                                           "at most 100/s, 100 at a time for each client_address",
-		"{rate: 5/m}":                                                     "at most 5/m, 5 at a time for all together",
+		"{rate: 5/m}":                                                     "at most 5/m, 5 at a time for each client_address (by default; key: all counts all together)",
+		"{rate: 5/m, key: all}":                                           "at most 5/m, 5 at a time for all together",
+		"{rate: 5/m, key: client_address}":                                "at most 5/m, 5 at a time for each client_address",
 		"{rate: 5/m, key: [claim: org.tenant]}":                           "at most 5/m, 5 at a time for each claim org.tenant",
-		"{rate: 10/s, burst: 3, concurrency: 4}":                          "at most 10/s, 3 at a time for all together, and at most 4 at once for all together",
-		"{rate: 9/h, algorithm: fixed_window}":                            "at most 9/h for all together",
-		"{rate: 9/h, algorithm: sliding_window}":                          "at most 9/h, in a sliding window for all together",
-		"{rate: 9/s, algorithm: leaky_bucket}":                            "at most 9/s, 1 at a time, others wait up to 1s for all together",
-		"{rate: 9/s, mode: off}":                                          "off: at most 9/s, 9 at a time for all together",
-		"{rules: [{name: a, rate: 1/s}, {name: b, concurrency: 2}]}":      "at most 1/s, 1 at a time for all together; at most 2 at once for all together",
-		"{rate: 9/s, algorithm: leaky_bucket, burst: 2, max_delay: 50ms}": "at most 9/s, 2 at a time, others wait up to 50ms for all together",
+		"{rate: 10/s, burst: 3, concurrency: 4}":                          "at most 10/s, 3 at a time for each client_address, and at most 4 at once for each client_address (by default; key: all counts all together)",
+		"{rate: 9/h, algorithm: fixed_window}":                            "at most 9/h for each client_address (by default; key: all counts all together)",
+		"{rate: 9/h, algorithm: sliding_window}":                          "at most 9/h, in a sliding window for each client_address (by default; key: all counts all together)",
+		"{rate: 9/s, algorithm: leaky_bucket}":                            "at most 9/s, 1 at a time, others wait up to 1s for each client_address (by default; key: all counts all together)",
+		"{rate: 9/s, mode: off}":                                          "off: at most 9/s, 9 at a time for each client_address (by default; key: all counts all together)",
+		"{rules: [{name: a, rate: 1/s}, {name: b, concurrency: 2}]}":      "at most 1/s, 1 at a time for each client_address (by default; key: all counts all together); at most 2 at once for each client_address (by default; key: all counts all together)",
+		"{rate: 9/s, algorithm: leaky_bucket, burst: 2, max_delay: 50ms}": "at most 9/s, 2 at a time, others wait up to 50ms for each client_address (by default; key: all counts all together)",
 	} {
 		if got := limitTexts(body); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", body, got, want)

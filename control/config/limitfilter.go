@@ -42,7 +42,7 @@ type LimitRule struct {
 	Algorithm   LimitAlgorithm
 	MaxDelay    *time.Duration // of a leaky bucket; nil: the default
 	Concurrency int            // 0: any
-	Key         []GuardKey     // none: all requests together
+	Key         []GuardKey     // none: all requests together. Without a place in the text, it is the default
 	Missing     LimitMissing
 	KeysMax     int
 	Shared      *LimitShared // nil: each gateway counts by itself
@@ -152,15 +152,15 @@ func limitRuleKeys[S any](of func(*S) *LimitRule, there func(*S) bool) []key[S] 
 		may("rate", pointer(rate()), func(v *S) **Rate { return &of(v).Rate },
 			`How many may pass in a second, minute or hour: 100/s, 10/m, 1000/h.`),
 		def("algorithm", choice("algorithm", LimitTokenBucket, LimitLeakyBucket, LimitFixedWindow, LimitSlidingWindow), func(v *S) *LimitAlgorithm { return &of(v).Algorithm }, LimitTokenBucket,
-			`token_bucket (a bucket of burst tokens, filled at the rate; a request takes one), leaky_bucket (requests leave at the rate; those that come faster wait, up to max_delay), fixed_window (so many in each second, minute or hour of the gateway's clock), sliding_window (so many in the last one, nearly). A token bucket by default: it is exact in any interval and lets bursts be.`).when(func(v *S) bool { return of(v).Rate != nil }),
+			`token_bucket (a bucket of burst tokens, filled at the rate; a request takes one), leaky_bucket (requests leave at the rate; those that come faster wait, up to max_delay), fixed_window (so many in each second, minute or hour, reckoned from the gateway's start), sliding_window (so many in the last one, nearly). A token bucket by default: it is exact in any interval and lets bursts be.`).when(func(v *S) bool { return of(v).Rate != nil }),
 		may("burst", integer(1, limitCountMax), func(v *S) *int { return &of(v).Burst },
 			`How many may come at once after a pause. By default what the rate counts in one unit for a token bucket (100 for 100/s, 5 for 5/m), and 1 for a leaky bucket. Windows have none.`),
 		may("max_delay", pointer(duration(time.Millisecond, time.Minute)), func(v *S) **time.Duration { return &of(v).MaxDelay },
 			`How long a leaky bucket lets a request wait; what would wait longer is refused. 1s by default: many clients give up soon after.`),
 		may("concurrency", integer(1, limitCountMax), func(v *S) *int { return &of(v).Concurrency },
 			`How many may be under way at once, from their head to the end of their answer.`),
-		may("key", guardKey(), func(v *S) *[]GuardKey { return &of(v).Key },
-			`What is counted apart: `+guardKeyAbout+` Without a key all requests are counted together.`),
+		def("key", limitKey(), func(v *S) *[]GuardKey { return &of(v).Key }, []GuardKey{{Source: GuardClientAddress}},
+			`What is counted apart: `+guardKeyAbout+` all counts all requests together. Each client's address by default: what one client does is no reason to refuse others.`),
 		def("missing", choice("word", LimitShare, LimitPass, LimitRefuse), func(v *S) *LimitMissing { return &of(v).Missing }, LimitShare,
 			`What becomes of requests that lack a part of the key: share (they all have one count), pass (this limit does not count them) or refuse (400). They share by default: leaving something out opens no way around the limit, and nobody is refused for it alone.`).when(func(v *S) bool { return len(of(v).Key) > 0 }),
 		def("keys_max", integer(1, limitKeysMax), func(v *S) *int { return &of(v).KeysMax }, limitKeysDefault,
@@ -172,6 +172,37 @@ func limitRuleKeys[S any](of func(*S) *LimitRule, there func(*S) bool) []key[S] 
 		keys[i] = keys[i].when(there)
 	}
 	return keys
+}
+
+// limitAll is the key of a rule that counts all requests together.
+const limitAll = "all"
+
+// limitKey is a guardKey, or the word for none. An empty list means the same: it leaves nothing that is counted apart.
+func limitKey() kind[[]GuardKey] {
+	k := guardKey()
+	read, write, schema := k.read, k.write, k.schema
+	k.word += ", or " + limitAll
+	k.read = func(d *decoder, n *yaml.Node, v *[]GuardKey) {
+		if at := resolved(n); at.Kind == yaml.ScalarNode && at.Value == limitAll {
+			*v = nil
+			return
+		}
+		if isNull(resolved(n)) {
+			d.fail(n, "write "+limitAll+", or what is counted apart: client_address; or remove it", "the key is empty")
+			return
+		}
+		read(d, n, v)
+	}
+	k.write = func(v *[]GuardKey) *yaml.Node {
+		if len(*v) == 0 {
+			return textNode(limitAll)
+		}
+		return write(v)
+	}
+	k.schema = func(b *schemaBuilder) map[string]any {
+		return map[string]any{"anyOf": []any{map[string]any{"const": limitAll}, schema(b)}}
+	}
+	return k
 }
 
 // checkLimitRule looks for what no single key of a rule can see. at finds a key in the text.
@@ -203,7 +234,7 @@ func checkLimitRule(d *decoder, n *yaml.Node, v *LimitRule, at func(string) *yam
 	if len(v.Key) == 0 {
 		for _, name := range []string{"missing", "keys_max"} {
 			if k := at(name); k != nil {
-				d.fail(k, "add key: client_address, or remove it", "%s is about keys, and there is none", quote(name))
+				d.fail(k, "remove it, or write another key: client_address", "%s is about keys, and there is one count for all", quote(name))
 			}
 		}
 	}

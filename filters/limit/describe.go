@@ -26,6 +26,9 @@ func describe(rules []Rule) string {
 			}
 			b.WriteString(atOnceText(r))
 		}
+		if r.KeyUnsaid {
+			b.WriteString(" (by default; key: all counts all together)")
+		}
 	}
 	return b.String()
 }

@@ -7,7 +7,7 @@
 //
 //	tokenbucket.go    a rate and a burst; what is over is refused
 //	leakybucket.go    a rate and a burst; what is over waits, up to a bound
-//	fixedwindow.go    so many in each second, minute or hour of the process's clock
+//	fixedwindow.go    so many in each second, minute or hour since the process's clock began, which is when it started
 //	slidingwindow.go  so many in the last second, minute or hour, nearly
 //	concurrency.go    so many at once
 //
@@ -24,9 +24,16 @@
 // # When the clock goes back
 //
 // Monotonic clocks do not, but the loops of a process read theirs at different times, so that a word may be some milliseconds
-// ahead of who asks. A word that is ahead by little is believed. One that is ahead by more than the settings could have made it
-// belongs to a clock that has jumped, or to settings that were larger; then the key is taken for one that has just used up
-// what it has, so that nothing is let through twice and nobody waits longer than the settings say.
+// ahead of who asks. So a word that is ahead is believed as long as the settings could have made it, and a second beyond: should
+// a clock jump back by less than that, the key waits for what was jumped as well. What is ahead by more belongs to a clock that has
+// jumped further, or to settings that were larger:
+//
+//	buckets         the key is taken for one that has just used up what it has
+//	fixed window    a word of the next window is believed, until that one ends; of a later one, its count is taken over into this
+//	sliding window  likewise, both counts, for jumps of up to 1024 windows; after a longer one the key begins anew
+//
+// So a jump lets nothing through twice, but for the last line, and adds to what the settings have a key wait at most a second for a
+// bucket, and one window for a window.
 //
 // # When the settings change
 //
