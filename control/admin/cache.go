@@ -24,7 +24,8 @@ func (s *Server) listCaches(w http.ResponseWriter, r *http.Request) {
 // purged is how a purge went.
 type purged struct {
 	Cache  string `json:"cache"`
-	Purged int    `json:"purged"` // responses
+	Purged int    `json:"purged"`         // responses, of this gateway's memory
+	Told   *bool  `json:"told,omitempty"` // of a cache in Redis: whether the other gateways can know
 }
 
 func (s *Server) purgeCache(w http.ResponseWriter, r *http.Request) {
@@ -44,10 +45,25 @@ func (s *Server) purgeCache(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		answerError(w, r, http.StatusBadRequest, failure{Error: err.Error(), Fix: "use url, prefix, tag or all=true"})
 	case wantsText(r):
-		answerText(w, http.StatusOK, fmt.Sprintf("%d responses were taken out of cache %s\n", n, name))
+		answerText(w, http.StatusOK, fmt.Sprintf("%d responses were taken out of cache %s%s\n", n.Responses, name, elsewhere(n)))
 	default:
-		answerJSON(w, http.StatusOK, purged{name, n})
+		said := purged{Cache: name, Purged: n.Responses}
+		if n.Shared {
+			said.Told = &n.Told
+		}
+		answerJSON(w, http.StatusOK, said)
 	}
+}
+
+// elsewhere says what becomes of other gateways' memories.
+func elsewhere(n cache.Purged) string {
+	switch {
+	case !n.Shared:
+		return ""
+	case n.Told:
+		return "; the other gateways are told"
+	}
+	return "; Redis cannot be reached, the other gateways are told as soon as it can"
 }
 
 // cachesText is a table of caches for people.
@@ -57,13 +73,24 @@ func cachesText(list []control.CacheStatus) string {
 	}
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "CACHE\tRESPONSES\tBYTES\tHITS\tSTALE\tMISSES\tCOLLAPSED\tSTORED\tEVICTED\tPURGED\n")
+	fmt.Fprint(table, "CACHE\tRESPONSES\tBYTES\tHITS\tSTALE\tMISSES\tCOLLAPSED\tSTORED\tEVICTED\tPURGED\tREDIS\n")
 	for i := range list {
 		c := &list[i]
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", c.Name, c.Responses, c.Bytes, c.Hits, c.Stale, c.Misses, c.Collapsed,
-			c.Stored, c.Evicted, c.Purged)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", c.Name, c.Responses, c.Bytes, c.Hits, c.Stale, c.Misses, c.Collapsed,
+			c.Stored, c.Evicted, c.Purged, tierText(c.Redis))
 	}
 	// Writing to memory does not fail.
 	_ = table.Flush()
 	return b.String()
+}
+
+// tierText says in a word how Redis is, and what came from there.
+func tierText(t *cache.TierView) string {
+	switch {
+	case t == nil:
+		return "-"
+	case t.Reachable:
+		return fmt.Sprintf("%d hits", t.Hits)
+	}
+	return "unreachable"
 }

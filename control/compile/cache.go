@@ -63,5 +63,9 @@ func cacheSpec(said *config.CacheFilter) *cache.Spec {
 	} else {
 		s.Collapse.Off = true
 	}
+	if r := said.Redis; r != nil {
+		s.Tier = &cache.TierSpec{Redis: redisSettings(&r.Server), Name: r.Name, Wait: r.Wait, EntryBytes: r.MaxEntrySize}
+		s.Tier.NoPassword = redisPassword(&r.Server, &s.Tier.Redis)
+	}
 	return s
 }

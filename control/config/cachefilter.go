@@ -21,6 +21,7 @@ type CacheFilter struct {
 	Key                               []GuardKey
 	Query                             CacheQuery
 	Collapse                          *CacheCollapse // nil: off
+	Redis                             *CacheRedis    // nil: none
 	Guard                             GuardMode
 }
 
@@ -77,6 +78,8 @@ var cacheFilterObject = sync.OnceValue(func() *object[CacheFilter] {
 				`What of the query is part of the key. By default all of it, as it is written.`),
 			on("collapse", cacheCollapseObject, func(v *T) **CacheCollapse { return &v.Collapse },
 				`Whether, of identical requests that find nothing, one asks and the others wait for its answer.`),
+			may("redis", sharedCache(), func(v *T) **CacheRedis { return &v.Redis },
+				`A Redis in which gateways share what they keep: 10.0.0.5:6379. What is not in memory is looked for there, what is kept is written there too, and a purge on one gateway is one on all. Without it each gateway has what it asked for itself.`),
 			def("status_header", boolean(), func(v *T) *bool { return &v.Say }, true,
 				`Tell clients by Cache-Status (RFC 9211) what the cache did.`),
 			def("mode", guardMode(), func(v *T) *GuardMode { return &v.Guard }, GuardEnforce,

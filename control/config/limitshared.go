@@ -82,15 +82,8 @@ var redisServerObject = sync.OnceValue(func() *object[RedisServer] {
 		name: "redis_server", article: "a",
 		about: "A Redis and how to reach it.",
 		pos:   func(v *T) *Pos { return &v.Pos },
-		keys: []key[T]{
-			need("address", redisAddress(), func(v *T) *Address { return &v.Address }, `Where it listens; of a Redis Cluster, one of its nodes.`),
-			may("username", text("name", notEmpty), func(v *T) *string { return &v.Username }, `Of the user to log in as. Without one, the default user.`),
-			may("password_env", text("name of a variable", isVariableName), func(v *T) *string { return &v.PasswordEnv }, `Name of the environment variable that holds the password: REDIS_PASSWORD. Its value is in nothing that is made of the document.`),
-			def("database", integer(0, 15), func(v *T) *int { return &v.Database }, 0, `Number of the database. 0, which every Redis has.`),
-			def("tls", boolean(), func(v *T) *bool { return &v.TLS }, false, `Speak TLS, and verify the server's certificate for the host of the address by the system's authorities. Off, as Redis is by default.`),
-			def("timeout", duration(time.Millisecond, time.Second), func(v *T) *time.Duration { return &v.Timeout }, 100*time.Millisecond,
-				`For a round trip, and for connecting. The first that takes longer makes Redis unreachable; no request waits longer than two of them. 100ms is a hundred times what it takes within a data centre, and little for whoever waits.`),
-		},
+		keys: redisServerKeys(func(v *T) *RedisServer { return v },
+			`For a round trip, and for connecting. The first that takes longer makes Redis unreachable; no request waits longer than two of them. 100ms is a hundred times what it takes within a data centre, and little for whoever waits.`),
 		short: &short[T]{
 			about:  "its address",
 			takes:  yaml.ScalarNode,
@@ -99,6 +92,18 @@ var redisServerObject = sync.OnceValue(func() *object[RedisServer] {
 		},
 	}
 })
+
+// redisServerKeys are the keys of whatever has a Redis.
+func redisServerKeys[T any](of func(v *T) *RedisServer, aboutTimeout string) []key[T] {
+	return []key[T]{
+		need("address", redisAddress(), func(v *T) *Address { return &of(v).Address }, `Where it listens; of a Redis Cluster, one of its nodes.`),
+		may("username", text("name", notEmpty), func(v *T) *string { return &of(v).Username }, `Of the user to log in as. Without one, the default user.`),
+		may("password_env", text("name of a variable", isVariableName), func(v *T) *string { return &of(v).PasswordEnv }, `Name of the environment variable that holds the password: REDIS_PASSWORD. Its value is in nothing that is made of the document.`),
+		def("database", integer(0, 15), func(v *T) *int { return &of(v).Database }, 0, `Number of the database. 0, which every Redis has.`),
+		def("tls", boolean(), func(v *T) *bool { return &of(v).TLS }, false, `Speak TLS, and verify the server's certificate for the host of the address by the system's authorities. Off, as Redis is by default.`),
+		def("timeout", duration(time.Millisecond, time.Second), func(v *T) *time.Duration { return &of(v).Timeout }, 100*time.Millisecond, aboutTimeout),
+	}
+}
 
 // sharedLimit is the kind of a section that may be absent, which is nil; if it is there, its keys have their defaults.
 func sharedLimit() kind[*LimitShared] {

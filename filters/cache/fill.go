@@ -125,7 +125,7 @@ func (f *Filter) confirm(v *visit, h *message.Head, at arrival) {
 		f.land(v, lost)
 		return
 	}
-	v.said.Stored = f.store.put(v.hash, v.url, e, v.since, f.spec.Bytes)
+	v.said.Stored = f.put(v, e)
 	f.land(v, arrived)
 }
 
@@ -321,12 +321,23 @@ func (v *visit) complete() {
 	}
 	e.seal(len(v.url))
 	v.pending, v.text = nil, nil
-	if f.store.put(v.hash, v.url, e, v.since, f.spec.Bytes) {
+	if f.put(v, e) {
 		v.home.counts.stored.Add(1)
 		f.land(v, arrived)
 		return
 	}
 	f.land(v, abandoned) // purged meanwhile: whoever waits wants a newer one
+}
+
+// put keeps an entry, here and in Redis.
+func (f *Filter) put(v *visit, e *entry) bool {
+	if !f.store.put(v.hash, v.url, e, v.since, f.spec.Bytes) {
+		return false
+	}
+	if f.tier != nil {
+		f.tier.offer(e, v.url, v.began)
+	}
+	return true
 }
 
 // Release is for gateway.Stage. An answer that did not come to its end is not kept.

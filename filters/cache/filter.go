@@ -165,10 +165,14 @@ func (f *Filter) miss(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdi
 	if f.shadows() { // its requests are as they come, and nobody waits
 		return f.ask(x, v)
 	}
+	bypassing := f.store.bypassing(v.hash, v.began)
+	asksTier := !bypassing && f.asksTier(v)
 	if v.control.Is(policy.OnlyIfCached) {
+		if asksTier && f.askTier(x, v) {
+			return gateway.Waiting
+		}
 		return f.refuse(x, v)
 	}
-	bypassing := f.store.bypassing(v.hash, v.began)
 	h := x.Request
 	v.plain = false
 	if _, ranged := h.NextField("range", 0); ranged < 0 {
@@ -180,6 +184,9 @@ func (f *Filter) miss(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdi
 		v.plain = true // a condition of our own takes the place of the client's
 	}
 	if f.spec.Collapse.Off || !mayWait || v.head || v.identified || !v.plain || bypassing {
+		if asksTier && f.askTier(x, v) {
+			return gateway.Waiting
+		}
 		return f.ask(x, v)
 	}
 	fl, waits := f.store.join(v.hash, f.flightKey(v, v.entry), f.spec.Collapse.Waiting, func() waiter {
@@ -190,6 +197,9 @@ func (f *Filter) miss(x *gateway.Exchange, v *visit, mayWait bool) gateway.Verdi
 		return gateway.Waiting
 	}
 	v.flight = fl
+	if asksTier && f.askTier(x, v) {
+		return gateway.Waiting
+	}
 	return f.ask(x, v)
 }
 
@@ -347,7 +357,7 @@ func (f *Filter) changed(x *gateway.Exchange, v *visit, h *message.Head) {
 	if x.Outcome().Reason != "" || !policy.Invalidates(h.Status) {
 		return
 	}
-	n := f.store.Invalidate(v.url)
+	n := f.store.change(v.url)
 	scheme := x.Render(schemeOf)
 	end := len(scheme) + len("://")
 	authority := v.url[end:]
@@ -362,7 +372,7 @@ func (f *Filter) changed(x *gateway.Exchange, v *visit, h *message.Head) {
 	v.home.bytes = policy.EachTarget(h, string(scheme), authority, base, v.home.bytes, func(path []byte) {
 		url := append(append(v.prefix[:0], v.url[:end]...), path...)
 		v.prefix = url
-		n += f.store.Invalidate(url)
+		n += f.store.change(url)
 	})
 	v.home.counts.invalidated.Add(uint64(n))
 }

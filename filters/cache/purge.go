@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/yumen-io/yumen/engine/message"
 )
@@ -42,21 +43,54 @@ func (p *Purge) Check() error {
 	return nil
 }
 
-// Purge takes out what p means, and returns how many responses that were. p has been checked. From any goroutine.
-func (s *Store) Purge(p Purge) int {
-	n := 0
+// Purged is what came of a purge.
+type Purged struct {
+	Responses int // that were taken out of this gateway's memory
+	// Shared tells of a cache in Redis; Told that Redis, and through it the other gateways, know of the purge. If not, they will as
+	// soon as Redis can be reached.
+	Shared, Told bool
+}
+
+// Purge takes out what p means. p has been checked. It may take some time, and is not for loops.
+func (s *Store) Purge(p Purge) Purged {
+	kind, value := purgeAll, ""
+	var done Purged
 	switch {
 	case p.URL != "":
-		n = s.PurgeURL(p.URL)
+		value = string(s.normal(p.URL, true))
+		kind, done.Responses = purgeURL, s.Invalidate([]byte(value))
 	case p.Prefix != "":
-		n = s.PurgePrefix(p.Prefix)
+		value = string(s.normal(p.Prefix, false))
+		kind, done.Responses = purgePrefix, s.purge([]mark{{prefix: value}})
 	case p.Tag != "":
-		n = s.PurgeTag(p.Tag)
+		value = p.Tag
+		kind, done.Responses = purgeTag, s.PurgeTag(value)
 	case p.All:
-		n = s.PurgeAll()
+		done.Responses = s.PurgeAll()
 	}
-	s.counts.purged.Add(uint64(n))
-	return n
+	s.counts.purged.Add(uint64(done.Responses))
+	if t := s.tier.Load(); t != nil {
+		told := t.share(kind, value)
+		done.Shared = true
+		if t.link.Load() != nil {
+			enough := time.NewTimer(4 * t.spec.Redis.Timeout)
+			defer enough.Stop()
+			select {
+			case <-told:
+				done.Told = true
+			case <-enough.C:
+			}
+		}
+	}
+	return done
+}
+
+// change is Invalidate because of a request, of which other gateways are told too. On any loop.
+func (s *Store) change(url []byte) int {
+	if t := s.tier.Load(); t != nil {
+		t.share(purgeURL, string(url))
+	}
+	return s.Invalidate(url)
 }
 
 // normal brings a URL that a person wrote to the form of keys: scheme and host in lower case, a path, the query as the filter reads

@@ -26,6 +26,8 @@ type Spec struct {
 	Collapse Collapse
 	// Quiet leaves out Cache-Status.
 	Quiet bool
+	// Tier is the Redis in which gateways share their responses; nil: none.
+	Tier *TierSpec
 }
 
 // Query is how a URL's query becomes part of the key.
@@ -93,10 +95,16 @@ type Filter struct {
 	store *Store
 	loops gateway.PerLoop[scratch]
 	later resumes
+
+	tier                             *Tier // nil: none, or in shadow mode
+	tierFound, tierNothing, tierLate func(x *gateway.Exchange) gateway.Verdict
 }
 
 // StoreKey is what the memory calls the stores of caches: the key of one is this, and the filter's name.
 const StoreKey = "cache/"
+
+// tierKey is the same for tiers.
+const tierKey = "cache_tier/"
 
 // Compile makes a filter of s, or says everything that is wrong. The store is the one that is in force under the guard's name, or a
 // new one; without a memory it is the filter's own.
@@ -128,11 +136,27 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 			fail(fmt.Sprintf("query.ignore[%d]", i), fmt.Sprintf("%q is no name of a parameter", n), "write the name, or a prefix with * behind it")
 		}
 	}
+	if s.Tier != nil {
+		tier := *s.Tier
+		s.Tier = &tier
+		problems = append(problems, tier.fill(guard.Name, s.EntryBytes)...)
+	}
 	if problems != nil {
 		return nil, problems
 	}
 	f := &Filter{spec: s, guard: guard, store: gateway.Recall(memory, StoreKey+guard.Name, NewStore)}
 	guard.Tell = f.store.tell
+	if s.Tier != nil {
+		key := tierKey + guard.Name + "/" + s.Tier.Name + "/" + s.Tier.Wait.String() + "/" + strconv.FormatInt(s.Tier.EntryBytes, 10) + "/" + s.Tier.Redis.Key()
+		t := gateway.Recall(memory, key, func() *Tier { return newTier(*s.Tier, f.store) })
+		guard.Tell = func(yield func(number string, value float64)) {
+			f.store.tell(yield)
+			t.tellNumbers(yield)
+		}
+		if guard.Mode != gateway.Shadow {
+			f.compileTier(t)
+		}
+	}
 	for how := range landings {
 		f.later[how] = func(x *gateway.Exchange) gateway.Verdict { return f.resume(x, how) }
 	}
@@ -161,6 +185,9 @@ func (f *Filter) String() string {
 	}
 	if s.Rules.Heuristic > 0 {
 		b += "; " + strconv.FormatFloat(s.Rules.Heuristic*100, 'g', 3, 64) + "% of the time since their modification"
+	}
+	if t := s.Tier; t != nil {
+		b += "; shared through Redis as " + t.Name + ", which a miss waits for " + t.Wait.String() + " at most, up to " + size(t.EntryBytes) + " each"
 	}
 	if s.Collapse.Off {
 		return b + "; nobody waits for another's answer"

@@ -40,6 +40,7 @@ type Store struct {
 	whole  atomic.Uint64           // grows with every purge of more than a URL
 	marked atomic.Pointer[[]*mark] // purges under way; nil: none
 	marks  marks
+	tier   atomic.Pointer[Tier] // in force; nil: none
 	stale  [generations]atomic.Uint32
 	bypass [bypassed]atomic.Uint64 // half a hash and a time in seconds each
 	shards [shards]shard

@@ -38,6 +38,7 @@ type visit struct {
 	stripped  bool // the client's conditions were left out
 	late      bool // it has waited for another's answer as long as it may
 	stale     bool // the answer is
+	tiered    bool // Redis has been asked
 
 	flight *flight // that the request leads
 	said   policy.Said
