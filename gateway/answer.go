@@ -136,6 +136,7 @@ func (x *Exchange) redirect(r *Redirect) {
 // send answers the client and ends the exchange.
 func (x *Exchange) send(h *message.Head, body []byte) {
 	x.w.countAnswer(x.reason)
+	x.takeOffer()
 	x.endWait()
 	x.answered = true
 	h.Length = int64(len(body)) // as far as filters are concerned
@@ -146,7 +147,7 @@ func (x *Exchange) send(h *message.Head, body []byte) {
 		return
 	}
 	headOnly := string(x.clientMethod()) == "HEAD"
-	if x.answerStages.any() || len(body) > answerPart && !headOnly {
+	if x.answerStages.any() || x.slowed() || len(body) > answerPart && !headOnly {
 		x.sendStep(h, body, headOnly)
 		return
 	}
@@ -167,12 +168,7 @@ func (x *Exchange) sendStep(h *message.Head, body []byte, headOnly bool) {
 		h.Length = int64(len(body))
 	}
 	if len(body) == 0 || headOnly || h.Status == 204 || h.Status == 304 {
-		if err := x.sendHeadAlone(h); err != nil {
-			x.cut(badStage)
-			return
-		}
-		x.client = nil
-		x.finish()
+		x.endOwn(x.sendHeadAlone(h))
 		return
 	}
 	if err := x.client.SendHead(h, false); err != nil {
@@ -185,7 +181,7 @@ func (x *Exchange) sendStep(h *message.Head, body []byte, headOnly bool) {
 
 // feed goes on sending a body of our own.
 func (x *Exchange) feed() {
-	for len(x.rest) > 0 && !x.client.Full() {
+	for len(x.rest) > 0 && !x.full() {
 		n := min(len(x.rest), answerPart)
 		var part buf.Chain
 		part.Append(x.w.engine.Bufs, x.rest[:n])
@@ -200,12 +196,18 @@ func (x *Exchange) feed() {
 	if len(x.rest) > 0 {
 		return
 	}
-	if err := x.sendEnd(nil); err != nil {
+	x.endOwn(x.sendEnd(nil))
+}
+
+// endOwn ends the exchange with an answer of our own, unless some of it has yet to leave.
+func (x *Exchange) endOwn(over bool, err error) {
+	switch {
+	case err != nil:
 		x.cut(badStage)
-		return
+	case over:
+		x.client = nil
+		x.finish()
 	}
-	x.client = nil
-	x.finish()
 }
 
 // sendAnswer sends a whole answer and returns the size of its body.

@@ -40,6 +40,7 @@ type Attempt struct {
 	given    upstream.Given
 	stream   *engine.Stream
 	response *message.Head // held until it is passed on or given up
+	offered  *message.Head // the answer's, while filters are asked whether they have a better one
 	began    mono.Time
 	headAt   mono.Time // when the response's head came
 	step     step
@@ -237,6 +238,9 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 		x.w.engine.Heads.Put(h)
 		return
 	}
+	if h.Status >= 400 && x.unwanted(h.Status) && a.offer(h) {
+		return
+	}
 	if x.client.Misleads(h.Status) {
 		x.w.engine.Heads.Put(h)
 		a.giveUp(health.OK)
@@ -259,12 +263,14 @@ func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 		x.w.engine.Loop.Arm(&a.timer, a.headAt.Add(x.Route.BetweenBytes))
 		return
 	}
-	err := x.sendHead(h, end)
+	over, err := x.sendHead(h, end)
 	switch {
 	case err != nil:
 		a.spoiled(err)
-	case end:
+	case over:
 		a.complete()
+	case end:
+		a.done(a.verdict)
 	case h.Status == 101:
 		a.tunnel()
 		x.openSocket()
@@ -282,6 +288,9 @@ func (a *Attempt) tunnel() {
 	x := a.x
 	x.tunnel, x.bodyEnded, a.sentEnd = true, false, false
 	x.releaseStages() // which are for bodies
+	if x.slowed() {
+		x.valve.release()
+	}
 	a.step, a.written = stepTunnel, 0
 	a.given.Judge(health.OK)
 	a.cluster.Counters().AttemptDone(int(health.OK), a.headAt.Sub(a.began))
@@ -338,7 +347,7 @@ func (a *Attempt) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool)
 		return
 	}
 	x.w.engine.Loop.Arm(&a.timer, x.w.now().Add(x.Route.BetweenBytes))
-	if x.client.Full() {
+	if x.full() {
 		s.Pause()
 	}
 }
@@ -356,12 +365,21 @@ func (a *Attempt) end(trailers *message.Fields) {
 		a.endTranslated(trailers)
 		return
 	}
-	if err := x.sendEnd(trailers); err != nil {
+	a.sendEnd(trailers)
+}
+
+// sendEnd ends the answer. When some of it has yet to leave, the try is over, but not the exchange.
+func (a *Attempt) sendEnd(trailers *message.Fields) {
+	over, err := a.x.sendEnd(trailers)
+	switch {
+	case err != nil:
 		a.spoiled(err)
-		return
+	case over:
+		a.x.client = nil
+		a.complete()
+	default:
+		a.done(a.verdict)
 	}
-	x.client = nil
-	a.complete()
 }
 
 // complete: the response has been passed on to its end.
@@ -452,7 +470,7 @@ func (a *Attempt) failedAfter(f *Failure, written int64) {
 		return
 	case x.answered:
 		a.done(f.Outcome)
-		x.cut(f)
+		x.cutBehind(f)
 		return
 	case a.holds: // what came of the answer is in the translator, and cannot be taken out again
 		a.done(f.Outcome)
@@ -486,18 +504,12 @@ func (a *Attempt) worthAnother(h *message.Head, end bool) bool {
 
 // tryAgain is again for a complete head: what follows of the answer is of no use.
 func (a *Attempt) tryAgain(f *Failure, h *message.Head, written int64) bool {
-	status := h.Status
 	verdict := a.decide(f, h, written)
 	if !verdict.Again {
 		a.x.retried = verdict.Why
 		return false
 	}
-	if s := a.stream; s != nil {
-		a.stream = nil
-		s.Abort(f)
-	}
-	a.headAt = a.x.w.now()
-	a.done(health.OfStatus(status))
+	a.dropAnswer(h)
 	a.next(verdict)
 	return true
 }
@@ -604,7 +616,7 @@ func (a *Attempt) giveUp(o health.Outcome) {
 func (a *Attempt) spoiled(err error) {
 	f := faultOf(err)
 	a.giveUp(f.Outcome)
-	a.x.cut(f)
+	a.x.cutBehind(f)
 }
 
 // done tells balancer, health and metrics how the try ended. It may be called twice; the first word counts.
@@ -645,6 +657,7 @@ func (a *Attempt) release() {
 		a.x.w.engine.Heads.Put(a.response)
 		a.response = nil
 	}
+	a.offered = nil
 	a.stream, a.endpoint, a.cluster, a.fresh, a.headAt, a.holds = nil, nil, nil, false, 0, false
 	a.step = stepNone
 }

@@ -91,6 +91,8 @@ type Exchange struct {
 	second    hedge    // a try beside it
 	attempts  int
 	takeovers uint8 // by clusters of filters
+	legs      []leg // what was before each of them
+	ending    bool  // filters are told that it is over
 	// Between the two kinds of message, if there are two.
 	translator Translator // nil: both sides speak the same
 	translated buf.Chain  // of the response, on its way to the client
@@ -108,6 +110,7 @@ type Exchange struct {
 	socket   *webSocket
 
 	answerStages stages
+	valve        *valve // nil: never needed yet
 	rest         []byte // of a large body of our own that its client has not taken yet
 }
 
@@ -263,6 +266,7 @@ func (x *Exchange) takenOver(n int, f *Failure) bool {
 
 // filtersDone tells the filters that the exchange is over.
 func (x *Exchange) filtersDone() {
+	x.ending = true
 	for i := x.reached - 1; i >= 0; i-- {
 		if do := x.Route.Filters[i].Done; do != nil {
 			x.calling = i
@@ -333,7 +337,7 @@ func (x *Exchange) ReceiveInterim(*engine.Stream, *message.Head) {}
 func (x *Exchange) ReceiveData(s *engine.Stream, src *buf.Chain, n int, end bool) {
 	x.bodyIn += int64(n)
 	x.bodyEnded = end
-	if x.rest != nil { // the answer is on its way, and nobody asks any more
+	if x.deaf() {
 		src.Skip(x.w.engine.Bufs, n)
 		return
 	}
@@ -373,7 +377,7 @@ func (x *Exchange) passTranslated() {
 // ReceiveEnd notes the end of the request's body.
 func (x *Exchange) ReceiveEnd(s *engine.Stream, trailers *message.Fields) {
 	x.bodyEnded = true
-	if x.rest != nil {
+	if x.deaf() {
 		return
 	}
 	if x.requestStages.any() && !x.stageRequest(nil, 0, true) {
@@ -439,11 +443,14 @@ func (x *Exchange) keepForReplay(n int) {
 
 // Drained: the client took what was waiting for it.
 func (x *Exchange) Drained(*engine.Stream) {
-	if x.rest != nil {
+	switch {
+	case x.slowed():
+		x.valve.goOn()
+	case x.rest != nil:
 		x.feed()
-		return
+	default:
+		x.attempt.resume()
 	}
-	x.attempt.resume()
 }
 
 // Failed: the client is gone, or broke the protocol in the middle of its body.
@@ -464,19 +471,20 @@ func (x *Exchange) Failed(s *engine.Stream, err error) {
 
 // The response, from whichever attempt it comes.
 
-// sendHead passes the final head on to the client. It fails if that cannot be an answer.
-func (x *Exchange) sendHead(h *message.Head, end bool) error {
+// sendHead passes the final head on to the client. It fails if that cannot be an answer. over tells that there is nothing behind
+// it, and the client has all.
+func (x *Exchange) sendHead(h *message.Head, end bool) (over bool, err error) {
 	x.answered = true
 	x.filterResponse(h)
 	x.status = h.Status
 	if !end {
-		return x.client.SendHead(h, false)
+		return false, x.client.SendHead(h, false)
 	}
-	if err := x.sendHeadAlone(h); err != nil {
-		return err
+	over, err = x.sendHeadAlone(h)
+	if over {
+		x.client = nil
 	}
-	x.client = nil
-	return nil
+	return over, err
 }
 
 func (x *Exchange) filterResponse(h *message.Head) {
@@ -496,18 +504,21 @@ func (x *Exchange) sendData(src *buf.Chain, n int) error {
 	if x.answerStages.any() {
 		return x.stageAnswer(src, n)
 	}
-	x.bodyOut += int64(n)
 	if x.socket != nil {
+		x.bodyOut += int64(n)
 		x.socket.toClient(src, n)
 		return nil
 	}
-	return x.client.SendData(src, n)
+	return x.deliver(src, n)
 }
 
 // cut breaks the client's connection: its answer began and cannot be completed, and must not look as if it were.
 func (x *Exchange) cut(f *Failure) {
 	x.failure, x.reason = f, f.Reason
 	if s := x.client; s != nil {
+		if x.slowed() {
+			x.valve.giveWay()
+		}
 		x.client = nil
 		if !x.breakOff(s, f) {
 			s.Abort(f)
@@ -527,6 +538,9 @@ func (x *Exchange) finish() {
 	}
 	x.report()
 	x.releaseStages()
+	if x.slowed() {
+		x.valve.release()
+	}
 	x.closeSocket()
 	x.held.Release(w.engine.Bufs)
 	if x.translator != nil {
@@ -554,6 +568,8 @@ func (x *Exchange) reset() {
 	x.attempts, x.failure, x.status, x.reason, x.answered, x.tunnel = 0, nil, 0, "", false, false
 	x.whole, x.sentAny, x.bodyBroken, x.rest, x.takeovers = false, false, false, nil, 0
 	x.reached, x.calling, x.sampled, x.guard, x.shadowed, x.claims, x.cluster = 0, 0, false, nil, nil, nil, nil
+	clear(x.legs)
+	x.legs, x.ending = x.legs[:0], false
 	clear(x.kept)
 	x.kept = x.kept[:0]
 	x.trailers.Reset()

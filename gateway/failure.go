@@ -31,6 +31,13 @@ type Failure struct {
 	Kind    retry.Failure  // for the decision to send again
 }
 
+// ReasonStatus is the word of failures that are answers: see Failure.Answered.
+const ReasonStatus = "upstream_status"
+
+// Answered tells of an answer of the upstream whose status a filter takes for a failure (Hooks.Unwanted). It has come, and is passed
+// on unless somebody has a better one.
+func (f *Failure) Answered() bool { return f.Reason == ReasonStatus }
+
 // Error returns the sentence.
 func (f *Failure) Error() string { return f.Text }
 

@@ -22,6 +22,10 @@ type Hooks struct {
 	// Failed may answer in the place of a failure that the client was not told of yet, and then returns Answered. Those that the
 	// request came past are asked, in the reverse order; of a guard's refusal those before the guard.
 	Failed func(x *Exchange, f *Failure) Verdict
+	// Unwanted tells whether the filter takes an answer of the upstream with such a status, from 400 to 599, for a failure. The answer
+	// is kept back then, when the route's retries are used up, and the Failed hooks are asked as for any failure; it is one of which
+	// Failure.Answered is true. If all of them go on, it is passed on as it came. nil: no status is.
+	Unwanted func(status int) bool
 	// Done is called once at the end of an exchange whose request came as far as the filter, in the reverse order.
 	Done func(x *Exchange)
 }
@@ -68,8 +72,22 @@ type Outcome struct {
 	GRPC       int // the status that a call of gRPC ended with, as the upstream said; below zero: none
 }
 
-// Outcome tells how the exchange ended. It is for Done.
+// Outcome tells how the exchange ended. It is for Done. Filters behind one that has taken over are told how it ended until then: what
+// another cluster makes of the request says nothing of the one that they know. But whether the client is gone they are told as it is.
 func (x *Exchange) Outcome() Outcome {
+	if x.ending {
+		for i := range x.legs {
+			if l := &x.legs[i]; l.by < x.calling {
+				o := l.outcome
+				o.ClientGone = x.reason == clientGone.Reason
+				return o
+			}
+		}
+	}
+	return x.outcome()
+}
+
+func (x *Exchange) outcome() Outcome {
 	o := Outcome{Status: x.status, Reason: x.reason, Attempts: x.attempts, Took: x.w.now().Sub(x.began), FirstByte: -1,
 		ClientGone: x.reason == clientGone.Reason, GRPC: x.callStatus}
 	a := x.attempt
@@ -116,6 +134,11 @@ func (x *Exchange) TryCluster(ref ClusterRef) bool {
 	to := x.ClusterAt(ref)
 	if x.bodyBroken || x.attempt.holds || x.takeovers == takeoversMax || x.deadlineLeft() <= 0 || x.hopeless(to.On(x.w.index)) {
 		return false
+	}
+	if x.attempt.offered != nil {
+		x.takeOffer()
+	} else {
+		x.endLeg()
 	}
 	x.endWait()
 	x.takeovers++

@@ -27,6 +27,7 @@ type Gateway struct {
 	current    atomic.Pointer[Snapshot]
 	challenges atomic.Pointer[map[string]string]
 	words      *words
+	unwanted   *unwantedStatuses
 	offload    func(work func()) bool
 	wall       func() time.Time
 }
@@ -51,7 +52,7 @@ type Config struct {
 
 // New returns a gateway that has no configuration yet.
 func New(cfg Config) *Gateway {
-	g := &Gateway{words: newWords(cfg.Reasons), wall: cfg.Wall, offload: cfg.Offload}
+	g := &Gateway{words: newWords(cfg.Reasons), unwanted: newUnwantedStatuses(), wall: cfg.Wall, offload: cfg.Offload}
 	for i, e := range cfg.Engines {
 		g.Workers = append(g.Workers, newWorker(g, i, e, cfg))
 	}

@@ -106,7 +106,7 @@ const NumbersMax = 8
 type Number struct {
 	Name  string
 	Value float64
-	Unit  string // "/s", "s", "ms", "%", "B", or empty for a count
+	Unit  string // "/s", "s", "ms", "%", "B", "B/s", or empty for a count
 }
 
 // Judgement is what a guard made of a request, and why. It is a loop's scratch: Exchange.Judgement gives it out, Exchange.Judge

@@ -195,8 +195,7 @@ func (x *Exchange) sendStaged() error {
 	if n == 0 {
 		return nil
 	}
-	x.bodyOut += int64(n)
-	return x.client.SendData(&x.answerStages.out, n)
+	return x.deliver(&x.answerStages.out, n)
 }
 
 // flushStages lets out what stages hold back once a whole turn has passed without data: a body that comes as fast as it can
@@ -238,40 +237,44 @@ func (x *Exchange) Flush() {
 	x.w.engine.Loop.WorkLater(x)
 }
 
-// sendEnd ends the answer.
-func (x *Exchange) sendEnd(trailers *message.Fields) error {
+// sendEnd ends the answer. over tells that the client has all of it; else some is held, and the exchange ends when that has left.
+func (x *Exchange) sendEnd(trailers *message.Fields) (over bool, err error) {
 	if x.answerStages.any() && !x.answerStages.ended {
 		if err := x.answerStages.end(x.w.engine.Bufs); err != nil {
-			return stageFault{err}
+			return false, stageFault{err}
 		}
 		if err := x.sendStaged(); err != nil {
-			return err
+			return false, err
 		}
 	}
-	err := x.client.SendEnd(trailers)
+	if x.slowed() && x.valve.held.Len() > 0 {
+		x.valve.endLater(trailers)
+		return false, nil
+	}
+	err = x.client.SendEnd(trailers)
 	x.whole = err == nil
-	return err
+	return x.whole, err
 }
 
-// sendHeadAlone sends the head of an answer without a body, to which stages may add one.
-func (x *Exchange) sendHeadAlone(h *message.Head) error {
+// sendHeadAlone sends the head of an answer without a body, to which stages may add one. over is that of sendEnd.
+func (x *Exchange) sendHeadAlone(h *message.Head) (over bool, err error) {
 	if x.answerStages.any() {
 		if err := x.answerStages.end(x.w.engine.Bufs); err != nil {
-			return stageFault{err}
+			return false, stageFault{err}
 		}
 		if x.answerStages.out.Len() > 0 {
 			if err := x.client.SendHead(h, false); err != nil {
-				return err
+				return false, err
 			}
 			if err := x.sendStaged(); err != nil {
-				return err
+				return false, err
 			}
 			return x.sendEnd(nil)
 		}
 	}
-	err := x.client.SendHead(h, true)
+	err = x.client.SendHead(h, true)
 	x.whole = err == nil
-	return err
+	return x.whole, err
 }
 
 // WantBody is for filters that need the request's body before the request goes on: a client may wait with it until it is asked for

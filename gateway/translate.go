@@ -131,7 +131,7 @@ func (x *Exchange) breakOff(s *engine.Stream, f *Failure) bool {
 		x.client = s
 		err := x.sendData(&x.translated, x.translated.Len())
 		if err == nil {
-			err = x.sendEnd(nil)
+			_, err = x.sendEnd(nil)
 		}
 		x.client, x.whole = nil, false
 		return err == nil
@@ -157,7 +157,7 @@ func (a *Attempt) headTranslated(h *message.Head) bool {
 // releaseHead sends the head that was kept. It returns false if the exchange is over.
 func (a *Attempt) releaseHead() bool {
 	a.holds = false
-	if err := a.x.sendHead(a.response, false); err != nil {
+	if _, err := a.x.sendHead(a.response, false); err != nil {
 		a.spoiled(err)
 		return false
 	}
@@ -215,10 +215,5 @@ func (a *Attempt) endTranslated(trailers *message.Fields) {
 	if !a.sendTranslated() || a.holds && !a.releaseHead() {
 		return
 	}
-	if err := x.sendEnd(own); err != nil {
-		a.spoiled(err)
-		return
-	}
-	x.client = nil
-	a.complete()
+	a.sendEnd(own)
 }

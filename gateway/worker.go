@@ -25,8 +25,9 @@ type Worker struct {
 	logHeaders [][]byte
 	snapshot   *Snapshot
 	free       []*Exchange
-	sockets    *webSocket // those open
-	leaving    bool       // the gateway drains
+	leftovers  []*leftover // free ones
+	sockets    *webSocket  // those open
+	leaving    bool        // the gateway drains
 	decisions  decisions
 	judgement  Judgement // under construction
 	sample     int       // of so many exchanges one has the passes of its guards recorded; 0: none
@@ -136,6 +137,9 @@ func (w *Worker) freeExchange(x *Exchange) {
 	w.engine.Loop.Cancel(&x.timer)
 	w.engine.Loop.Cancel(&x.attempt.timer)
 	x.second.cancel()
+	if x.valve != nil {
+		w.engine.Loop.Cancel(&x.valve.timer)
+	}
 }
 
 // Front is where a listener's requests enter the gateway on one loop: the engine's handler. Loop-owned.
