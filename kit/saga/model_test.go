@@ -58,10 +58,10 @@ func newWorld(t testing.TB) *world {
 	}
 	w.log.fail, w.partyA.fail, w.partyB.fail = at, at, at
 	for _, db := range []*sql.DB{w.a, w.b, w.c} {
-		exec(t, db, "CREATE TABLE account (n INTEGER PRIMARY KEY, money INTEGER NOT NULL)")
-		exec(t, db, "CREATE TABLE ledger (saga TEXT, step TEXT, times INTEGER)")
+		run(t, db, "CREATE TABLE account (n INTEGER PRIMARY KEY, money INTEGER NOT NULL)")
+		run(t, db, "CREATE TABLE ledger (saga TEXT, step TEXT, times INTEGER)")
 		for n := range accounts {
-			exec(t, db, "INSERT INTO account VALUES (?, 100)", n)
+			run(t, db, "INSERT INTO account VALUES (?, 100)", n)
 		}
 	}
 	w.plan = define(t, Plan[transfer]{Name: "transfer", Version: 1, Deadline: 10 * time.Minute, Steps: []Step[transfer]{
@@ -202,11 +202,11 @@ func (w *world) finish(ids []string) {
 // reset gives everybody his money back and forgets old sagas, so that runs do not depend on those before.
 func (w *world) reset() {
 	for _, db := range []*sql.DB{w.a, w.b, w.c} {
-		exec(w.t, db, "UPDATE account SET money = 100")
-		exec(w.t, db, "DELETE FROM ledger")
-		exec(w.t, db, "DELETE FROM saga_barrier")
+		run(w.t, db, "UPDATE account SET money = 100")
+		run(w.t, db, "DELETE FROM ledger")
+		run(w.t, db, "DELETE FROM saga_barrier")
 	}
-	exec(w.t, w.a, "DELETE FROM saga_log")
+	run(w.t, w.a, "DELETE FROM saga_log")
 	w.late = nil
 }
 

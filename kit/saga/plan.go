@@ -219,7 +219,7 @@ type about struct {
 }
 
 // leaseMargin is what an engine has beyond the longest timeout to write down how a step ended.
-const leaseMargin = 5 * time.Second
+const leaseMargin = 2 * time.Second
 
 // Define checks a plan. All that is wrong is in the error.
 func Define[T any](p Plan[T]) (*Definition[T], error) {

@@ -135,7 +135,7 @@ func TestBarrier(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sql.DB, d Dialect) {
 		clock := newClock()
 		p := newParty(t, db, d, clock.now)
-		exec(t, db, "CREATE TABLE effect (what VARCHAR(20))")
+		run(t, db, "CREATE TABLE effect (what VARCHAR(20))")
 		do := func(saga string, undo bool, born time.Time, fail error) string {
 			k := Key{Saga: saga, Step: "pay", Undo: undo, Born: born.UnixMilli()}
 			reply, err := p.Do(t.Context(), k.String(), func(tx *sql.Tx) ([]byte, error) {
@@ -322,7 +322,7 @@ func TestAnOldPlanIsSetAsideAndTakenUpAgain(t *testing.T) {
 func TestTwoEnginesShareTheWork(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sql.DB, d Dialect) {
 		l, p := newLog(t, db, d, nil), newParty(t, db, d, nil)
-		exec(t, db, "CREATE TABLE effect (saga VARCHAR(20), step VARCHAR(20))")
+		run(t, db, "CREATE TABLE effect (saga VARCHAR(20), step VARCHAR(20))")
 		effect := func(ctx context.Context, tx *sql.Tx, c *Call[note]) error {
 			_, err := tx.ExecContext(ctx, "INSERT INTO effect VALUES (?, ?)", c.Saga, c.Step)
 			return err
@@ -374,7 +374,7 @@ func TestTheDatabaseIsKilledFrozenAndStartedAgain(t *testing.T) {
 	s := mariadb.Start(t)
 	db := s.Open(t, s.Database(t))
 	l, p := newLog(t, db, MySQL, nil), newParty(t, db, MySQL, nil)
-	exec(t, db, "CREATE TABLE effect (saga VARCHAR(20), step VARCHAR(20), PRIMARY KEY (saga, step))")
+	run(t, db, "CREATE TABLE effect (saga VARCHAR(20), step VARCHAR(20), PRIMARY KEY (saga, step))")
 	reached := make(chan string)
 	goOn := make(chan bool)
 	effect := func(ctx context.Context, tx *sql.Tx, c *Call[note]) error {

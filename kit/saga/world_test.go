@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func onEach(t *testing.T, f func(t *testing.T, db *sql.DB, d Dialect)) {
 }
 
 func sqliteDSN(path, synchronous string) string {
-	return "file:" + path + "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_pragma=synchronous(" + synchronous + ")&_txlock=immediate"
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_pragma=synchronous(" + synchronous + ")&_txlock=immediate"
 }
 
 func sqliteFile(t testing.TB, synchronous string) *sql.DB {
@@ -126,7 +127,7 @@ func status(t testing.TB, l *Log, id string) string {
 	return text
 }
 
-func exec(t testing.TB, db *sql.DB, statement string, args ...any) {
+func run(t testing.TB, db *sql.DB, statement string, args ...any) {
 	t.Helper()
 	_, err := db.ExecContext(context.Background(), statement, args...)
 	must(t, err)
