@@ -26,7 +26,9 @@ type story struct {
 
 var zero = time.Unix(1_700_000_000, 0)
 
-func named(id string) Instance { return Instance{Service: "s", ID: id, Address: id + ":1", Weight: 100} }
+func named(id string) Instance {
+	return Instance{Service: "s", ID: id, Address: id + ":1", Weight: 100}
+}
 
 func (s *story) line(line string) string {
 	s.t.Helper()

@@ -10,9 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
@@ -111,7 +114,10 @@ func (l *link) open(ctx context.Context, endpoint string) (*session, error) {
 		DialKeepAliveTimeout: l.cfg.RequestTimeout,
 		// Twice, so that the client can renew a token that has expired; all other patience is here.
 		MaxUnaryRetries: 2,
-		Logger:          zap.NewNop(), // what matters of it comes as an error
+		// A login waits for the connection, and gRPC's own pauses between attempts grow up to two minutes.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: l.cfg.RequestTimeout,
+			Backoff: grpcbackoff.Config{BaseDelay: l.cfg.BackoffMin, Multiplier: 2, Jitter: 0.5, MaxDelay: l.cfg.BackoffMax / 4}})},
+		Logger: zap.NewNop(), // what matters of it comes as an error
 	})
 	if err != nil {
 		fail(err)
@@ -120,7 +126,9 @@ func (l *link) open(ctx context.Context, endpoint string) (*session, error) {
 	s := &session{ctx: sctx, fail: fail, client: client, endpoint: endpoint}
 	rctx, cancel := context.WithTimeout(sctx, l.cfg.RequestTimeout)
 	defer cancel()
-	_, err = client.Get(rctx, l.cfg.Prefix+servicesPart, clientv3.WithCountOnly())
+	// Not by client.Get, which would wait for a connection that is refused until the time is over, and not say why.
+	_, err = pb.NewKVClient(client.ActiveConnection()).Range(rctx, &pb.RangeRequest{Key: []byte(l.cfg.Prefix + servicesPart), CountOnly: true})
+	err = rpctypes.Error(err)
 	if err == nil || errors.Is(err, rpctypes.ErrPermissionDenied) {
 		// Who may not read this key may still read others; it was a member with a leader who said so.
 		return s, nil
