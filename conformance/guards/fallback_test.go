@@ -56,6 +56,9 @@ func TestWhatARouteDoesWhenItsUpstreamHasNoAnswer(t *testing.T) {
 	broken := resetting(t)
 	backup := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		if strings.HasSuffix(r.URL.Path, "/both") {
+			w.WriteHeader(http.StatusBadGateway)
+		}
 		fmt.Fprintf(w, "backup %s%s", r.URL.Path, body)
 	})
 	ill := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -90,6 +93,11 @@ filters:
   fixed: {fallback: {on: [connect, 5xx], respond: {status: 203, body: "fixed"}}}
   file: {fallback: {on: [connect, 5xx], file: %q, retry_after: 30s}}
   honest: {fallback: on}
+  status: {fallback: {on: [500-502], cluster: backup}}
+  status-chain: {fallback: {on: 5xx, cluster: backup, respond: {status: 203, body: "fixed"}}}
+  status-broken: {fallback: {on: 5xx, cluster: dead, retry_after: 7s}}
+  status-shadow: {fallback: {on: 5xx, cluster: backup, respond: {status: 200}, mode: shadow}}
+  watch: {breaker: {consecutive: 3}}
   shadow: {fallback: {cluster: backup, mode: shadow}}
   shadow-status: {fallback: {on: 5xx, respond: {status: 200}, mode: shadow}}
 routes:
@@ -105,6 +113,12 @@ routes:
   - {path: /ill/file/*, filters: [file], cluster: ill}
   - {path: /ill/shadow/*, filters: [shadow-status], cluster: ill}
   - {path: /ill/cluster/*, filters: [cluster], cluster: ill}
+  - {path: /ill/status/*, filters: [status], cluster: ill}
+  - {path: /ill/again/*, filters: [status], cluster: ill, retry: {non_idempotent: on}}
+  - {path: /ill/status-chain/*, filters: [status-chain], cluster: ill}
+  - {path: /ill/status-broken/*, filters: [status-broken], cluster: ill}
+  - {path: /ill/status-shadow/*, filters: [status-shadow], cluster: ill}
+  - {path: /ill/watched/*, filters: [fallback: {on: [5xx, breaker], cluster: backup}, watch], cluster: ill}
   - {path: /slow/cluster/*, filters: [cluster], cluster: slow, timeouts: {first_byte: 50ms}, retry: {attempts: 1}}
   - {path: /slow/late/*, filters: [chain], cluster: slow, timeouts: {request: 50ms}}
   - {path: /open/cluster/*, filters: [cluster, breaker: {state: open}], cluster: ill}
@@ -152,6 +166,20 @@ routes:
 	f("GET /ill/fixed/missing", "", "404 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
 	f("GET /ill/shadow/a", "", "500 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
 	f("GET /ill/cluster/a", "", "500 [] Set-Cookie: a=b stack trace stack trace stack trace stac")
+	const trace = "stack trace stack trace stack trace stac"
+	f("GET /ill/status/a", "", "200 [fallback_cluster] backup /ill/status/a")
+	f("HEAD /ill/status/a", "", "200 [fallback_cluster]")
+	f("PUT /ill/status/a", " body", "200 [fallback_cluster] backup /ill/status/a body")
+	f("POST /ill/status/a", " body", "500 [] Set-Cookie: a=b "+trace)                                         // it was acted on
+	f("PUT /ill/status/a", strings.Repeat("x", 100_000), "500 [] Set-Cookie: a=b "+trace)                     // its body is gone
+	f("POST /ill/again/a", " body", "200 [fallback_cluster] backup /ill/again/a body")                        // the document says that it may be
+	f("GET /ill/status/missing", "", "404 [] Set-Cookie: a=b "+trace)                                         // not on the list
+	f("GET /ill/status/both", "", "502 [fallback_cluster] backup /ill/status/both")                           // there is nothing better
+	f("GET /ill/status-chain/a", "", "200 [fallback_cluster] backup /ill/status-chain/a")                     // the first step
+	f("GET /ill/status-chain/both", "", "203 [static] fixed")                                                 // the second
+	f("POST /ill/status-chain/a", " body", "203 [static] fixed")                                              // likewise, since the first must not be
+	f("GET /ill/status-broken/a", "", "503 [unavailable] Retry-After: 7 the upstream refused the connection") // it has begun
+	f("GET /ill/status-shadow/a", "", "500 [] Set-Cookie: a=b "+trace)
 	f("GET /slow/cluster/a", "", "200 [fallback_cluster] backup /slow/cluster/a")
 	f("GET /slow/late/a", "", "200 [static] []") // no time is left to ask anybody
 	f("GET /open/cluster/a", "", "200 [fallback_cluster] backup /open/cluster/a")
@@ -160,6 +188,25 @@ routes:
 		resp := ask(t, c, addr, "GET /ill/fixed/a", "Accept-Encoding: gzip", nil)
 		if text := plain(t, resp); text != "fixed" || resp.Header.Get("Content-Encoding") != "gzip" || resp.StatusCode != 203 {
 			t.Errorf("%d %q in %q", resp.StatusCode, text, resp.Header.Get("Content-Encoding"))
+		}
+	})
+	t.Run("a breaker behind it counts the first answer", func(t *testing.T) {
+		for range 6 {
+			f("GET /ill/watched/a", "", "200 [fallback_cluster] backup /ill/watched/a")
+		}
+		gateway.Eventually(t, patience, "the breaker has opened", func() error {
+			f("GET /ill/watched/a", "", "200 [fallback_cluster] backup /ill/watched/a")
+			if n, err := p.Metric("yumen_guard_decisions_total", `guard="watch"`, `outcome="refused"`); err != nil || n == 0 {
+				return fmt.Errorf("%v refused, %v", n, err)
+			}
+			return nil
+		})
+	})
+	t.Run("the endpoint's record says what it answered", func(t *testing.T) {
+		for outcome, least := range map[string]float64{"server_error": 10, "gateway_error": 0} {
+			if n, err := p.Metric("yumen_upstream_attempts_total", `cluster="ill"`, fmt.Sprintf("outcome=%q", outcome)); err != nil || n < least {
+				t.Errorf("%s: %v, %v", outcome, n, err)
+			}
 		}
 	})
 	t.Run("a changed file counts", func(t *testing.T) {
@@ -218,4 +265,36 @@ routes:
 	gone.Store(true)
 	f("/seen", "200 [stale] fresh")
 	f("/unseen", "200 [static] fixed")
+}
+
+// What is kept comes before another cluster for a status, too.
+func TestWhatIsKeptComesBeforeAnotherCluster(t *testing.T) {
+	var ill atomic.Bool
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=0, stale-if-error=600")
+		if ill.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = io.WriteString(w, "fresh")
+	})
+	backup := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "backup") })
+	addr := gateway.FreeAddr(t)
+	gateway.Start(t, fmt.Sprintf(`listen: %q
+clusters: {app: {endpoints: [%q]}, backup: {endpoints: [%q]}}
+routes:
+  - {path: /*, filters: [fallback: {on: [5xx], cluster: backup}, cache: on], cluster: app}
+`, addr, up, backup), gateway.Options{})
+	c := plainClient(t)
+	f := func(path, want string) {
+		t.Helper()
+		resp := ask(t, c, addr, "GET "+path, "", nil)
+		text, err := io.ReadAll(resp.Body)
+		if got := fmt.Sprintf("%d [%s] %s", resp.StatusCode, resp.Header.Get("X-Degraded"), text); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", path, got, err, want)
+		}
+	}
+	f("/seen", "200 [] fresh")
+	ill.Store(true)
+	f("/seen", "200 [stale] fresh")
+	f("/unseen", "200 [fallback_cluster] backup")
 }

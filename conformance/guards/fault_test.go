@@ -28,6 +28,9 @@ filters:
   shadow: {fault: {abort: 503, delay: 10s, budget: 2, mode: shadow}}
   stopped: {fault: {when: {headers: {x-fault: ""}}, abort: 503, after: 1h, stop_when: {error_ratio: 5%%, over: 5s}}}
   call: {fault: {abort: grpc_resource_exhausted, after: 1h}}
+  slow: {fault: {when: {headers: {x-fault: ""}}, slow: 2MB/s, after: 1h}}
+  trickle: {fault: {slow: 100B/s, cut: 20B, budget: 4}}
+  slow-shadow: {fault: {slow: 1B/s, budget: 5, mode: shadow}}
   clients: {fault: {when: {clients: 10.0.0.0/8}, abort: 503, after: 1h}}
 routes:
   - {path: /abort/*, filters: [abort], cluster: app}
@@ -38,6 +41,9 @@ routes:
   - {path: /expired/*, filters: [expired], cluster: app}
   - {path: /shadow/*, filters: [shadow], cluster: app}
   - {path: /stopped/*, filters: [stopped], cluster: app}
+  - {path: /slow/*, filters: [slow], cluster: app}
+  - {path: /trickle/*, filters: [trickle], cluster: app}
+  - {path: /slow-shadow/*, filters: [slow-shadow], cluster: app}
   - {path: /clients/*, filters: [clients], cluster: app}
   - {path: /call/*, filters: [call], cluster: app}
 `
@@ -102,6 +108,12 @@ func TestFaultsAreInjected(t *testing.T) {
 	f("HEAD /cut/large", "", "200 [cut] ")
 	f("GET /expired/a", "", "200 [] fine")
 	f("GET /clients/a", "", "200 [] fine")
+	f("GET /slow/large", "", "200 [] "+strings.Repeat("x", 40))
+	f("GET /slow/large", "X-Fault: 1", "200 [slow] "+strings.Repeat("x", 40))
+	f("HEAD /slow/large", "X-Fault: 1", "200 [slow] ")
+	f("GET /trickle/small", "", "200 [slow, cut] fine")
+	f("GET /trickle/large", "", "200 [slow, cut] cut after 20 ")
+	f("GET /slow-shadow/large", "", "200 [] "+strings.Repeat("x", 40))
 	for range 5 {
 		f("GET /shadow/a", "", "200 [] fine")
 	}
@@ -130,6 +142,14 @@ func TestFaultsAreInjected(t *testing.T) {
 		if text, err := io.ReadAll(resp.Body); err == nil || len(text) != 1000 {
 			t.Errorf("a cut answer: %d bytes, %v", len(text), err)
 		}
+		resp = ask(t, h2, addr, "GET /slow/large", "X-Fault: 1", nil)
+		if text, err := io.ReadAll(resp.Body); err != nil || len(text) != 100_000 {
+			t.Errorf("a slow answer: %d bytes, %v", len(text), err)
+		}
+		resp = ask(t, h2, addr, "GET /trickle/large", "", nil)
+		if text, err := io.ReadAll(resp.Body); err == nil || len(text) != 20 {
+			t.Errorf("a slow and cut answer: %d bytes, %v", len(text), err)
+		}
 		resp = ask(t, h2, addr, "POST /call/service/Method", "Content-Type: application/grpc; Te: trailers", strings.NewReader("\x00\x00\x00\x00\x00"))
 		if got := fmt.Sprint(resp.StatusCode, resp.Header["Grpc-Status"], resp.Header["X-Yumen-Fault"]); got != "200 [8] [abort]" {
 			t.Errorf("a call: %s", got)
@@ -144,7 +164,7 @@ func TestFaultsAreInjected(t *testing.T) {
 		if err != nil || status != 200 {
 			t.Fatal(status, err)
 		}
-		for _, want := range []string{"fault_abort", "fault_delay", "fault_reset", "fault_cut", `"spent"`} {
+		for _, want := range []string{"fault_abort", "fault_delay", "fault_reset", "fault_cut", "fault_slow", `"rate"`, `"spent"`} {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("%s is not among the decisions: %.600s", want, text)
 			}
@@ -152,6 +172,20 @@ func TestFaultsAreInjected(t *testing.T) {
 		if n, err := p.Metric("yumen_guard_decisions_total", `guard="shadow"`, `mode="shadow"`, `outcome="refused"`); err != nil || n != 2 {
 			t.Errorf("shadow mode has a budget of its own, of two: %v, %v", n, err)
 		}
+	})
+	t.Run("whoever leaves a slow answer", func(t *testing.T) {
+		resp := ask(t, c, addr, "GET /trickle/large", "", nil)
+		if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		resp.Body.Close()
+		gateway.Eventually(t, patience, "nothing runs", func() error {
+			if n, err := p.Metric("yumen_requests_running"); err != nil || n != 0 {
+				return fmt.Errorf("%v, %v", n, err)
+			}
+			return nil
+		})
+		f("GET /trickle/large", "", "200 [] "+strings.Repeat("x", 40)) // the budget is spent
 	})
 	t.Run("a reload refills no budget", func(t *testing.T) {
 		f("GET /abort/a", "X-Fault: on", aborted)

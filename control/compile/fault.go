@@ -15,7 +15,7 @@ var faultDistributions = map[config.FaultDistribution]rule.Distribution{
 
 func faultSpec(said *config.FaultFilter) *fault.Spec {
 	s := &fault.Spec{
-		Experiment: said.Experiment, Reset: said.Reset, Cut: said.Cut,
+		Experiment: said.Experiment, Reset: said.Reset, Cut: said.Cut, Slow: said.Slow,
 		When:     fault.When{Share: said.When.Share.Fraction(), Clients: said.When.Clients},
 		Requests: int64(said.Budget.Requests), Share: said.Budget.Share.Fraction(), Expires: said.Expires, After: said.After,
 	}

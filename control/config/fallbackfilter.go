@@ -39,9 +39,9 @@ var fallbackFilterObject = sync.OnceValue(func() *object[FallbackFilter] {
 		pos:   func(v *T) *Pos { return &v.Pos },
 		keys: []key[T]{
 			def("on", fallbackOn(), func(v *T) *FallbackOn { return &v.On }, FallbackOn{Connect: true, Reset: true, Timeout: true, Unavailable: true, Breaker: true},
-				`For what: connect (no connection), reset (it ended before the answer, or what came was none), timeout, unavailable (no endpoint is healthy), overload (queues are full, or a guard sends away for that), breaker (it is open), and statuses of answers from 400 on: 503, 502-504, 5xx. Statuses lead to the fixed answer only. Not overload by default: another cluster would be overloaded next.`),
+				`For what: connect (no connection), reset (it ended before the answer, or what came was none), timeout, unavailable (no endpoint is healthy), overload (queues are full, or a guard sends away for that), breaker (it is open), and statuses of answers from 400 on: 503, 502-504, 5xx. Statuses are none by default. Not overload by default: another cluster would be overloaded next.`),
 			may("cluster", clusterName(), func(v *T) *Text { return &v.Cluster },
-				`Cluster to ask instead: once, if the request may be sent twice or was not sent, and if there is time left.`),
+				`Cluster to ask instead: once, if the request may be sent twice or was not sent, and if there is time left. An answer with a listed status is dropped for it.`),
 			may("respond", present(respondObject), func(v *T) **Respond { return &v.Respond },
 				`The fixed answer.`),
 			may("file", fileName(), func(v *T) *string { return &v.File },
@@ -60,8 +60,8 @@ func checkFallback(d *decoder, n *yaml.Node, v *FallbackFilter, g given[Fallback
 		return
 	}
 	switch {
-	case len(v.On.Statuses) > 0 && v.Respond == nil && v.File == "":
-		d.fail(g.key("on"), "add respond: or file:, or list no statuses", "answers are replaced by the fixed answer only, and there is none")
+	case len(v.On.Statuses) > 0 && v.Cluster.Value == "" && v.Respond == nil && v.File == "":
+		d.fail(g.key("on"), "add cluster:, respond: or file:, or list no statuses", "there is nothing to put in the place of an answer")
 	case v.Cluster.Value == "" && v.Respond == nil && v.File == "" && v.RetryAfter == 0:
 		d.fail(n, "add cluster:, respond:, file: or retry_after:", "the filter has nothing to fall back on")
 	case v.File != "" && v.Respond != nil && v.Respond.Body != "":

@@ -19,6 +19,7 @@ type FaultFilter struct {
 	Abort      FaultAbort
 	Reset      bool
 	Cut        int64 // bytes; 0: off
+	Slow       int64 // bytes a second; 0: off
 	Budget     FaultBudget
 	Expires    time.Time
 	After      time.Duration
@@ -79,6 +80,8 @@ const (
 	// faultDelayMax and faultOverMax are those of policy/fault.
 	faultDelayMax = time.Minute
 	faultOverMax  = 5 * time.Minute
+	// faultRateMax is the gateway's.
+	faultRateMax = 1 << 30
 	// faultAfterMax: what goes on for longer is no experiment.
 	faultAfterMax = 30 * 24 * time.Hour
 )
@@ -96,6 +99,7 @@ var faultFilterObject = sync.OnceValue(func() *object[FaultFilter] {
 			may("abort", faultAbort(), func(v *T) *FaultAbort { return &v.Abort }, `Answer instead of the upstream: a status from 400 to 599, or of calls grpc_unavailable and the like (other requests get 503 then). Behind the delay, if there is one.`),
 			def("reset", boolean(), func(v *T) *bool { return &v.Reset }, false, `Break the client's connection, of HTTP/2 the stream, without an answer. Behind the delay, if there is one.`),
 			def("cut", orOff(size(1, 1<<40)), func(v *T) *int64 { return &v.Cut }, 0, `Break an answer of the upstream off behind so many bytes of its body. Shorter ones are left whole.`),
+			def("slow", orOff(byteRate(1, faultRateMax)), func(v *T) *int64 { return &v.Slow }, 0, `Let the body of an answer of the upstream leave at so many bytes a second at most: 1kB/s. The head comes at once. Of slow answers a loop has 1000 at once; those beyond are left alone.`),
 			always("budget", section(faultBudgetObject), func(v *T) *FaultBudget { return &v.Budget }, `How much may be affected.`),
 			may("expires", moment(), func(v *T) *time.Time { return &v.Expires }, `When it ends, by the clock: 2026-12-01T10:00:00Z.`),
 			may("after", duration(time.Second, faultAfterMax), func(v *T) *time.Duration { return &v.After }, `How long after its beginning it ends. It begins when the gateway has first read it, or has been started with it.`),
@@ -111,8 +115,8 @@ func checkFault(d *decoder, n *yaml.Node, v *FaultFilter, g given[FaultFilter]) 
 		return
 	}
 	abort := v.Abort != FaultAbort{}
-	if v.Delay == nil && !abort && !v.Reset && v.Cut == 0 {
-		d.fail(n, "add delay: 200ms, abort: 503, reset: on or cut: 1kB", "the filter injects nothing")
+	if v.Delay == nil && !abort && !v.Reset && v.Cut == 0 && v.Slow == 0 {
+		d.fail(n, "add delay: 200ms, abort: 503, reset: on, cut: 1kB or slow: 1kB/s", "the filter injects nothing")
 	}
 	if v.Expires.IsZero() && v.After == 0 && v.Budget.Requests == 0 {
 		d.fail(n, "add after: 10m, expires: or budget: {requests: 1000}", "nothing ends the experiment")
@@ -122,6 +126,9 @@ func checkFault(d *decoder, n *yaml.Node, v *FaultFilter, g given[FaultFilter]) 
 	}
 	if v.Cut != 0 && (abort || v.Reset) {
 		d.fail(g.key("cut"), "remove it, or abort and reset", "there is no body of an upstream to cut off")
+	}
+	if v.Slow != 0 && (abort || v.Reset) {
+		d.fail(g.key("slow"), "remove it, or abort and reset", "there is no body of an upstream to slow down")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // Spec is what a document says.
 type Spec struct {
 	On       Causes // 0: Usual
-	Statuses []int  // of the upstream's answers that are replaced by Respond, from 400 to 599
+	Statuses []int  // of the upstream's answers that are failures, from 400 to 599; 503 with RetryAfter is no step for them
 	Cluster  *gateway.ClusterRef
 	Respond  *Respond
 	// RetryAfter is what clients are told to wait that get 503; 0: those failures that the chain has nothing else for are told as
@@ -57,8 +57,8 @@ type Problem struct {
 const (
 	// ReasonFallback: a fixed answer in the place of the upstream's.
 	ReasonFallback = "fallback"
-	// ReasonStatus: the upstream answered with a status that is replaced.
-	ReasonStatus = "upstream_status"
+	// ReasonStatus: the upstream answered with a status that is on the list.
+	ReasonStatus = gateway.ReasonStatus
 )
 
 // Reasons are the words that this filter answers with.
@@ -110,8 +110,8 @@ func Compile(s Spec, guard *gateway.Guard) (*Filter, []Problem) {
 		}
 		f.statuses[status/64] |= 1 << (status % 64)
 	}
-	if len(s.Statuses) > 0 && s.Respond == nil {
-		problems = append(problems, Problem{"on", "answers can be replaced by a fixed one only, and there is none", "add respond: or file:, or list no statuses"})
+	if len(s.Statuses) > 0 && s.Respond == nil && s.Cluster == nil {
+		problems = append(problems, Problem{"on", "there is nothing to put in the place of an answer", "add cluster:, respond: or file:, or list no statuses"})
 	}
 	if s.Cluster == nil && s.Respond == nil && s.RetryAfter == 0 {
 		problems = append(problems, Problem{"", "the filter has nothing to fall back on", "add cluster:, respond:, file: or retry_after:"})
@@ -147,7 +147,11 @@ func valueOf(list []gateway.Field, name string) (string, bool) {
 
 // Hooks returns the filter's hooks.
 func (f *Filter) Hooks() gateway.Hooks {
-	return gateway.Hooks{Name: "fallback", Response: f.response, Failed: f.failed, Done: f.done}
+	h := gateway.Hooks{Name: "fallback", Response: f.response, Failed: f.failed, Done: f.done}
+	if len(f.spec.Statuses) > 0 && f.spec.Cluster != nil { // else the head is early enough
+		h.Unwanted = f.lists
+	}
+	return h
 }
 
 // String says what the filter does.
@@ -175,7 +179,8 @@ func (f *Filter) String() string {
 // passage is one exchange's way down the chain. Loop-owned, and pooled.
 type passage struct {
 	step    step
-	failure *gateway.Failure // the first
+	failure *gateway.Failure // the first; nil: it was an answer
+	status  int              // of that
 }
 
 // passages are the free ones of a loop.
@@ -214,17 +219,21 @@ func (f *Filter) done(x *gateway.Exchange) {
 
 // failed goes down the chain.
 func (f *Filter) failed(x *gateway.Exchange, why *gateway.Failure) gateway.Verdict {
-	if f.spec.On&causeOf(why) == 0 {
-		return gateway.GoOn
+	if why.Answered() {
+		return f.answered(x, why)
+	}
+	cause := causeOf(why)
+	if p, begun := x.Kept().(*passage); cause == 0 || f.spec.On&cause == 0 && (!begun || p.step == exhausted) {
+		return gateway.GoOn // whoever has begun goes on for other causes, too: the answer that there was is gone
 	}
 	p := f.passage(x)
-	if p.failure == nil {
+	if p.failure == nil && p.status == 0 {
 		p.failure = why
 	}
 	if f.guard.Mode == gateway.Shadow {
 		if p.step == fresh {
 			p.step = exhausted
-			f.judge(x, f.first(), why, 0)
+			f.judge(x, f.first(), p)
 		}
 		return gateway.GoOn
 	}
@@ -252,6 +261,29 @@ func (f *Filter) failed(x *gateway.Exchange, why *gateway.Failure) gateway.Verdi
 	return gateway.GoOn
 }
 
+// answered asks the other cluster in the place of an answer. Where it cannot be asked the answer goes on, to response.
+func (f *Filter) answered(x *gateway.Exchange, why *gateway.Failure) gateway.Verdict {
+	if f.spec.Cluster == nil || !f.lists(why.Status) {
+		return gateway.GoOn
+	}
+	p := f.passage(x)
+	if p.step != fresh {
+		return gateway.GoOn
+	}
+	p.status = why.Status
+	if f.guard.Mode == gateway.Shadow {
+		p.step = exhausted
+		f.judge(x, cluster, p)
+		return gateway.GoOn
+	}
+	p.step = cluster
+	if x.DeadlineLeft() > 0 && x.TryCluster(*f.spec.Cluster) {
+		return gateway.Answered
+	}
+	p.step, p.status = fresh, 0
+	return gateway.GoOn
+}
+
 // first is the first step that the chain has.
 func (f *Filter) first() step {
 	switch {
@@ -276,52 +308,54 @@ func (f *Filter) fixed() gateway.Respond {
 func (f *Filter) response(x *gateway.Exchange, h *message.Head) {
 	p, failed := x.Kept().(*passage)
 	if failed && (p.step == static || p.step == unavailable) {
-		f.degrade(x, h, p.step, p.failure, 0)
+		f.degrade(x, h, p.step, p)
 		return
 	}
 	if h.Status < 400 {
 		switch {
 		case failed && p.step == cluster:
-			f.degrade(x, h, cluster, p.failure, 0)
+			f.degrade(x, h, cluster, p)
 		case x.Outcome().Reason == cacheStale:
 			h.SetField([]byte(field), []byte(staleWord))
 		}
 		return
 	}
-	own := x.Outcome().Reason != ""
+	if x.Outcome().Reason != "" || failed && p.step == exhausted { // of the gateway's own, or judged already
+		return
+	}
 	switch {
-	case !own && f.lists(h.Status) && !isCall(x.Request):
-		f.replace(x, h, p)
-	case !own && failed && p.step == cluster:
-		f.degrade(x, h, cluster, p.failure, 0)
+	case f.spec.Respond != nil && f.lists(h.Status) && !isCall(x.Request):
+		f.replace(x, h)
+	case failed && p.step == cluster:
+		f.degrade(x, h, cluster, p)
 	}
 }
 
-// lists tells whether answers of that status are replaced.
+// lists tells whether answers of that status are failures.
 func (f *Filter) lists(status int) bool {
 	return status < 64*len(f.statuses) && f.statuses[status/64]&(1<<(status%64)) != 0
 }
 
 // replace makes the upstream's answer the fixed one.
-func (f *Filter) replace(x *gateway.Exchange, h *message.Head, p *passage) {
-	status := h.Status
+func (f *Filter) replace(x *gateway.Exchange, h *message.Head) {
+	p := passage{status: h.Status}
 	if f.guard.Mode == gateway.Shadow {
-		f.judge(x, static, nil, status)
+		f.judge(x, static, &p)
 		return
 	}
-	if p != nil {
-		p.step = static
+	if kept, ok := x.Kept().(*passage); ok {
+		kept.step = static
 	}
 	r := f.fixed()
 	rewrite(h, &r)
 	if string(x.Method()) != "HEAD" {
 		x.AddStage(&substitute{body: r.Body})
 	}
-	f.degrade(x, h, static, nil, status)
+	f.degrade(x, h, static, &p)
 }
 
 // degrade marks an answer.
-func (f *Filter) degrade(x *gateway.Exchange, h *message.Head, s step, why *gateway.Failure, status int) {
+func (f *Filter) degrade(x *gateway.Exchange, h *message.Head, s step, p *passage) {
 	h.SetField([]byte(field), []byte(stepWords[s]))
 	if s != cluster && h.Status == 503 { // of the gateway's own there is one already
 		h.Remove(message.RetryAfter)
@@ -329,19 +363,19 @@ func (f *Filter) degrade(x *gateway.Exchange, h *message.Head, s step, why *gate
 			h.AddKnown(message.RetryAfter, f.pause)
 		}
 	}
-	f.judge(x, s, why, status)
+	f.judge(x, s, p)
 }
 
 // judge records which step it was, and for what: a failure, or an answer's status.
-func (f *Filter) judge(x *gateway.Exchange, s step, why *gateway.Failure, status int) {
+func (f *Filter) judge(x *gateway.Exchange, s step, p *passage) {
 	j := x.Judgement(f.guard)
 	j.Outcome, j.Text = gateway.Degraded, stepTexts[s]
-	if why != nil {
+	if why := p.failure; why != nil {
 		j.Reason = why.Reason
 		j.Number("failure_status", float64(why.Status), "")
 	} else {
 		j.Reason = ReasonStatus
-		j.Number("upstream_status", float64(status), "")
+		j.Number("upstream_status", float64(p.status), "")
 	}
 	j.Number("step", float64(s), "")
 	x.Judge(j)

@@ -59,7 +59,8 @@ func TestEveryProblemIsTold(t *testing.T) {
 	f(Spec{RetryAfter: time.Second}, "")
 	f(Spec{Respond: respond, Statuses: []int{500, 404, 599}}, "")
 	f(Spec{Respond: respond, Statuses: []int{399}}, "on: an answer with status 399 is no failure")
-	f(Spec{Cluster: &gateway.ClusterRef{Name: "b"}, Statuses: []int{503}}, "on: answers can be replaced by a fixed one only, and there is none")
+	f(Spec{Cluster: &gateway.ClusterRef{Name: "b"}, Statuses: []int{503}}, "")
+	f(Spec{RetryAfter: time.Second, Statuses: []int{503}}, "on: there is nothing to put in the place of an answer")
 }
 
 func TestText(t *testing.T) {

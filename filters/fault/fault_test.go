@@ -29,6 +29,11 @@ func TestSpecsThatMeanNothing(t *testing.T) {
 		{Spec{Abort: abort, Reset: true, After: 1}, "reset: "},
 		{Spec{Abort: abort, Cut: 1, After: 1}, "cut: "},
 		{Spec{Cut: -1, After: 1}, "cut: "},
+		{Spec{Abort: abort, Slow: 1, After: 1}, "slow: "},
+		{Spec{Reset: true, Slow: 1, After: 1}, "slow: "},
+		{Spec{Slow: -1, After: 1}, "slow: "},
+		{Spec{Slow: gateway.ValveRateMax + 1, After: 1}, "slow: "},
+		{Spec{Slow: gateway.ValveRateMax, Cut: 1, After: 1}, ""},
 		{Spec{Abort: &Abort{Status: 200}, After: 1}, "abort: "},
 		{Spec{Abort: &Abort{GRPC: 17}, After: 1}, "abort: "},
 		{Spec{Abort: abort, Share: 2, After: 1}, "budget.share: "},
@@ -196,6 +201,10 @@ func TestWhatItSaysOfItself(t *testing.T) {
 		gateway.NewGuard("fault", "test", gateway.Enforce, nil), nil)
 	const want = "delays by 1s and answers 500 1% of requests with header x-a=b and claim sub and clients of 1 networks, 5 at most, 5% of all at most, until 1970-01-01T00:00:00Z, for 1h0m0s"
 	if got := f.String(); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	f, _ = Compile(Spec{Slow: 1024, Cut: 1000, Requests: 1}, gateway.NewGuard("fault", "body", gateway.Enforce, nil), nil)
+	if got, want := f.String(), "slows answers down to 1024 bytes a second and cuts answers after 1000 bytes requests, 1 at most"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }

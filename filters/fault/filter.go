@@ -22,6 +22,7 @@ type Filter struct {
 type visit struct {
 	delay   time.Duration
 	holding bool
+	slowing bool
 	cut     cutting
 }
 
@@ -49,7 +50,7 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 	}
 	wall := x.Wall()
 	s.begin(wall)
-	if s.over(f.terms, wall) || f.spec.Delay != nil && c.delayed >= delayedMax {
+	if s.over(f.terms, wall) || f.spec.Delay != nil && c.delayed >= delayedMax || f.spec.Slow > 0 && c.slowed >= slowedMax {
 		return gateway.GoOn
 	}
 	if f.spec.Requests > 0 && s.spent.Load() >= f.spec.Requests || f.spec.Share > 0 && !c.share.Take() || !s.spend(f.spec.Requests) {
@@ -104,6 +105,10 @@ func (f *Filter) inject(x *gateway.Exchange, c *cell) gateway.Verdict {
 	if f.guard.Mode == gateway.Shadow {
 		return f.judge(x, v)
 	}
+	if f.spec.Slow > 0 {
+		v.slowing = true
+		c.slowed++
+	}
 	if v.delay == 0 {
 		return f.finished(x)
 	}
@@ -153,6 +158,9 @@ func (f *Filter) judge(x *gateway.Exchange, v *visit) gateway.Verdict {
 	if v.delay > 0 {
 		j.Number("delay", float64(v.delay)/float64(time.Millisecond), "ms")
 	}
+	if f.spec.Slow > 0 {
+		j.Number("rate", float64(f.spec.Slow), "B/s")
+	}
 	switch {
 	case f.spec.Abort != nil:
 		j.Outcome, j.Status, j.Reason, j.Text = gateway.Refused, f.spec.Abort.Status, ReasonAbort, "A fault was injected on purpose."
@@ -161,6 +169,8 @@ func (f *Filter) judge(x *gateway.Exchange, v *visit) gateway.Verdict {
 	case f.spec.Cut > 0:
 		j.Outcome, j.Reason, j.Text = gateway.Degraded, ReasonCut, "the answer is cut off on purpose"
 		j.Number("cut", float64(f.spec.Cut), "B")
+	case f.spec.Slow > 0:
+		j.Outcome, j.Reason, j.Text = gateway.Degraded, ReasonSlow, "the answer is slowed down on purpose"
 	default:
 		j.Outcome, j.Reason, j.Text = gateway.Delayed, ReasonDelay, "the request is held on purpose"
 	}
@@ -176,7 +186,7 @@ func (f *Filter) Response(x *gateway.Exchange, h *message.Head) {
 	if v == nil || f.guard.Mode == gateway.Shadow || v.holding { // who is held is answered for another reason
 		return
 	}
-	var space [len("delay, abort")]byte
+	var space [len("delay, slow, cut")]byte
 	words := space[:0]
 	add := func(word string) {
 		if len(words) > 0 {
@@ -198,10 +208,16 @@ func (f *Filter) Response(x *gateway.Exchange, h *message.Head) {
 		x.AddStage(&v.cut)
 		v.cut = cutting{over: true}
 		return
-	case f.spec.Cut > 0 && reason == "":
-		add("cut")
-		v.cut = cutting{left: f.spec.Cut}
-		x.AddStage(&v.cut)
+	case reason == "" && h.Status != 101:
+		if f.spec.Slow > 0 {
+			add("slow")
+			x.SlowAnswer(f.spec.Slow)
+		}
+		if f.spec.Cut > 0 {
+			add("cut")
+			v.cut = cutting{left: f.spec.Cut}
+			x.AddStage(&v.cut)
+		}
 	}
 	if len(words) > 0 {
 		h.SetField(field, words)
@@ -223,6 +239,9 @@ func (f *Filter) Done(x *gateway.Exchange) {
 	v, _ := x.Kept().(*visit)
 	if v != nil {
 		f.release(x, v)
+		if v.slowing {
+			c.slowed--
+		}
 		if !v.cut.attached() && len(c.free) < visitsKept {
 			*v = visit{}
 			c.free = append(c.free, v)

@@ -21,6 +21,7 @@ type Spec struct {
 	Abort *Abort
 	Reset bool  // the client's connection, or stream, before an answer
 	Cut   int64 // after how many bytes of the answer's body the same; 0: not at all
+	Slow  int64 // at how many bytes a second the answer's body leaves; 0: as fast as it can
 
 	Requests int64         // that may be affected in all; 0: any
 	Share    float64       // of those that are seen, from 0 to 1; 0: any
@@ -59,10 +60,13 @@ const (
 	ReasonAbort = "fault_abort"
 	ReasonReset = "fault_reset"
 	ReasonCut   = "fault_cut"
+	ReasonSlow  = "fault_slow"
 )
 
 // Reasons are the words that the filter answers with.
-func Reasons() []string { return []string{ReasonAbort, ReasonCut, ReasonDelay, ReasonReset} }
+func Reasons() []string {
+	return []string{ReasonAbort, ReasonCut, ReasonDelay, ReasonReset, ReasonSlow}
+}
 
 const (
 	// matchesMax bounds what is asked of each request.
@@ -70,6 +74,8 @@ const (
 	// delayedMax bounds the requests that one loop holds: each is a client's connection and what came of its body. Those beyond
 	// pass without a fault.
 	delayedMax = 1000
+	// slowedMax bounds the answers that one loop lets go slowly: each is a connection, and what the gateway holds for it.
+	slowedMax = 1000
 )
 
 // Compile makes a filter of s, or says everything that is wrong with it. What memory knows of the experiment goes on.
@@ -91,8 +97,8 @@ func Compile(s Spec, guard *gateway.Guard, r *gateway.Recollection) (*Filter, []
 
 func check(s *Spec) (problems []Problem) {
 	fail := func(field, cause, fix string) { problems = append(problems, Problem{field, cause, fix}) }
-	if s.Delay == nil && s.Abort == nil && !s.Reset && s.Cut == 0 {
-		fail("", "the filter injects nothing", "add delay: 200ms, abort: 503, reset: on or cut: 1kB")
+	if s.Delay == nil && s.Abort == nil && !s.Reset && s.Cut == 0 && s.Slow == 0 {
+		fail("", "the filter injects nothing", "add delay: 200ms, abort: 503, reset: on, cut: 1kB or slow: 1kB/s")
 	}
 	if s.Requests <= 0 && s.Expires.IsZero() && s.After <= 0 {
 		fail("", "nothing ends the experiment", "add after: 10m, expires: or budget: {requests: 1000}")
@@ -119,6 +125,12 @@ func check(s *Spec) (problems []Problem) {
 			fail("abort", fmt.Sprintf("status %d is no failure", v.Status), "write abort: 503")
 		}
 		s.Abort = &v
+	}
+	if s.Slow != 0 && (s.Abort != nil || s.Reset) {
+		fail("slow", "there is no body of an upstream to slow down", "remove slow, or abort and reset")
+	}
+	if s.Slow < 0 || s.Slow > gateway.ValveRateMax {
+		fail("slow", fmt.Sprintf("a rate is from 1 to %d bytes a second", gateway.ValveRateMax), "write slow: 1kB/s")
 	}
 	if s.Cut < 0 {
 		fail("cut", "there is no such byte", "write cut: 1kB")
@@ -159,6 +171,9 @@ func (f *Filter) String() string {
 	}
 	if s.Reset {
 		does = append(does, "resets")
+	}
+	if s.Slow > 0 {
+		does = append(does, fmt.Sprintf("slows answers down to %d bytes a second", s.Slow))
 	}
 	if s.Cut > 0 {
 		does = append(does, fmt.Sprintf("cuts answers after %d bytes", s.Cut))

@@ -34,7 +34,8 @@ type cell struct {
 	errors  atomic.Uint64
 	slow    atomic.Uint64
 	share   fault.Share
-	delayed int
+	delayed int // that are held
+	slowed  int // whose answer goes slowly, or will
 	free    []*visit
 	who     []byte
 	_       [64]byte // the next loop's is elsewhere
