@@ -192,7 +192,7 @@ func compileRewrite(s *rewrite.Spec, policy message.PathPolicy) (*Filter, []Prob
 func compileGRPCWeb() *Filter {
 	f := new(grpcweb.Filter)
 	return &Filter{
-		Hooks:   gateway.Hooks{Name: "grpc_web", Request: f.Request},
+		Hooks:   gateway.Hooks{Name: "grpc_web", Request: f.Request, Explain: f.Explain},
 		Request: func(h *message.Head, _ *route.Params) { grpcweb.Rewrite(h) },
 		Text:    "gRPC-Web to gRPC",
 	}
@@ -213,7 +213,7 @@ func compileTranscode(s *transcode.Spec) (*Filter, []Problem) {
 		})
 	}
 	return &Filter{
-		Hooks:   gateway.Hooks{Name: "transcode", Request: f.Request},
+		Hooks:   gateway.Hooks{Name: "transcode", Request: f.Request, Explain: f.Explain},
 		Request: func(h *message.Head, _ *route.Params) { f.Rewrite(h) },
 		Text:    f.String(),
 	}, nil

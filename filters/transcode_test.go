@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/yumen-io/yumen/filters"
+	"github.com/yumen-io/yumen/filters/limit"
 	"github.com/yumen-io/yumen/filters/transcode"
+	core "github.com/yumen-io/yumen/policy/limit"
 	"github.com/yumen-io/yumen/policy/retry"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -648,5 +651,43 @@ func TestCallsAreJudgedByTheirStatus(t *testing.T) {
 	const name = `yumen_upstream_attempts_total{cluster="app",outcome=`
 	if got, want := r.metric(name), name+`"gateway_error"} 1`; !strings.Contains(got, want) || !strings.Contains(got, name+`"ok"} 2`) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A guard refuses in the JSON of the filter's own errors, wherever it stands, and says when to ask again; a call of gRPC-Web that
+// passes by the filter is refused in its own words.
+func TestGuardsRefuseInJSON(t *testing.T) {
+	addr, _ := serveCalls(t, echo(t))
+	guard := filters.Spec{Limit: &limit.Spec{Rules: []limit.Rule{{Name: "all", Rate: &core.Config{Count: 1, Per: time.Hour, Burst: 1}}}}}
+	for _, specs := range [][]filters.Spec{
+		append([]filters.Spec{guard, {GRPCWeb: &filters.GRPCWeb{}}}, transcodeSpec(t)...),
+		append(transcodeSpec(t), filters.Spec{GRPCWeb: &filters.GRPCWeb{}}, guard),
+	} {
+		r := start(t, specs, retry.Config{}, addr)
+		for i, front := range fronts {
+			c := r.client(t, front)
+			if i == 0 {
+				if resp, text := r.do(t, c, "GET /v1/shelves/1", ""); resp.StatusCode != 200 {
+					t.Fatal(resp.Status, text)
+				}
+			}
+			resp, text := r.do(t, c, "GET /v1/shelves/1", "")
+			var got struct {
+				Code    int
+				Message string
+				Details []map[string]string
+			}
+			if err := json.Unmarshal([]byte(text), &got); err != nil || resp.StatusCode != 429 || resp.Header.Get("Content-Type") != "application/json" ||
+				got.Code != 8 || len(got.Details) != 1 || got.Details[0]["@type"] != "type.googleapis.com/google.rpc.RetryInfo" {
+				t.Errorf("%v: %s %v %s", err, resp.Status, resp.Header, text)
+			}
+			if wait, err := time.ParseDuration(got.Details[0]["retryDelay"]); err != nil || wait < 50*time.Minute || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("%v: %s, %v", err, text, resp.Header)
+			}
+			resp, text = r.do(t, c, "POST /library.Library/Get", frame(0, ""), "Content-Type: application/grpc-web+proto")
+			if resp.StatusCode != 200 || !strings.HasPrefix(text, "\x80") || !strings.Contains(text, "grpc-status:14\r\n") || !strings.Contains(text, "\r\nretry-after:") {
+				t.Errorf("%s %v %q", resp.Status, resp.Header, text)
+			}
+		}
 	}
 }

@@ -69,12 +69,7 @@ func (x *Exchange) failWithAllow(found route.Result) {
 // say answers with a sentence and the reason's word.
 func (x *Exchange) say(status int, reason, text string) {
 	x.reason = reason
-	switch {
-	case x.translator != nil:
-		x.explain(status, reason, text)
-		return
-	case x.grpc:
-		x.sayGRPC(status, reason, text)
+	if x.explain(Explanation{Status: status, Code: callStatus(status, reason), Reason: reason, Text: text}) {
 		return
 	}
 	h := x.w.newAnswer(status, reason, x.requestID)

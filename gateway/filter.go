@@ -26,6 +26,9 @@ type Hooks struct {
 	// is kept back then, when the route's retries are used up, and the Failed hooks are asked as for any failure; it is one of which
 	// Failure.Answered is true. If all of them go on, it is passed on as it came. nil: no status is.
 	Unwanted func(status int) bool
+	// Explain says a refusal in the words of clients that the filter is a bridge for, where the request has not come as far as the
+	// filter; nil: the request is of no such client. Behind the filter its Translator does.
+	Explain func(x *Exchange, e Explanation) *Respond
 	// Done is called once at the end of an exchange whose request came as far as the filter, in the reverse order.
 	Done func(x *Exchange)
 }

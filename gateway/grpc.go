@@ -33,6 +33,7 @@ const (
 	grpcStatusField  = "grpc-status"
 	grpcMessageField = "grpc-message"
 	grpcTimeoutField = "grpc-timeout"
+	pushbackField    = "Grpc-Retry-Pushback-Ms" // sent only
 )
 
 // readGRPC finds out whether the request is a call, and how long its client waits for it.
@@ -157,11 +158,17 @@ func callStatus(status int, reason string) retry.GRPCStatus {
 	return grpcUnknown
 }
 
-// sayGRPC answers a call with a status and a sentence, and nothing else ("Trailers-Only").
-func (x *Exchange) sayGRPC(status int, reason, text string) {
-	h := x.w.newAnswer(200, reason, x.requestID)
+// sayGRPC answers a call with a status and a sentence, and no message ("Trailers-Only"): what is in the head are its trailers. A client
+// with a policy for retries waits as long as grpc-retry-pushback-ms says (gRFC A6); Retry-After is for people.
+func (x *Exchange) sayGRPC(e *Explanation) {
+	h := x.w.newAnswer(200, e.Reason, x.requestID)
 	h.AddString("Content-Type", "application/grpc")
-	x.addCallStatus(&h.Fields, callStatus(status, reason), reason, text)
+	x.addCallStatus(&h.Fields, e.Code, e.Reason, e.Text)
+	e.addTo(h)
+	if e.RetryAfter > 0 {
+		x.w.scratch = e.Pushback(x.w.scratch[:0])
+		h.Add([]byte(pushbackField), x.w.scratch)
+	}
 	x.send(h, nil)
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"math"
-	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -187,24 +186,13 @@ func (x *Exchange) refuseFor(j *Judgement) {
 }
 
 func (x *Exchange) sayRefusal(status int, reason, text string, retryAfter time.Duration, fields []Field) {
-	if x.translator != nil || x.grpc {
-		x.say(status, reason, text)
+	x.reason = reason
+	e := Explanation{status, callStatus(status, reason), reason, text, retryAfter, fields}
+	if x.explain(e) {
 		return
 	}
-	x.reason = reason
 	h := x.w.newAnswer(status, reason, x.requestID)
 	h.AddString("Content-Type", plainText)
-	if retryAfter > 0 {
-		h.RemoveField([]byte("Retry-After"))
-		var space [20]byte
-		seconds := int64(retryAfter / time.Second)
-		if retryAfter%time.Second > 0 {
-			seconds++
-		}
-		h.Add([]byte("Retry-After"), strconv.AppendInt(space[:0], seconds, 10))
-	}
-	for i := range fields {
-		h.AddString(fields[i].Name, fields[i].Value)
-	}
+	e.addTo(h)
 	x.send(h, x.w.explanation(reason, text, x.requestID))
 }

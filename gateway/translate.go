@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
@@ -42,6 +45,40 @@ type Explanation struct {
 	Code   retry.GRPCStatus
 	Reason string // the one word that header, log and metric have too
 	Text   string // a sentence
+	// Of a guard's refusal: when it is worth while to ask again, 0 if that is not known, and further fields. The gateway adds
+	// them to the head of the answer; who has another place for them puts them there too.
+	RetryAfter time.Duration
+	Fields     []Field
+}
+
+// Pushback appends the time to wait as gRPC says it, in the field grpc-retry-pushback-ms: in milliseconds, rounded up.
+func (e *Explanation) Pushback(b []byte) []byte {
+	return strconv.AppendInt(b, ceil(e.RetryAfter, time.Millisecond), 10)
+}
+
+// Seconds appends the time to wait as HTTP says it, in the field Retry-After (RFC 9110 10.2.3): in seconds, rounded up.
+func (e *Explanation) Seconds(b []byte) []byte {
+	return strconv.AppendInt(b, ceil(e.RetryAfter, time.Second), 10)
+}
+
+func ceil(d, unit time.Duration) int64 {
+	n := int64(d / unit)
+	if d%unit > 0 {
+		n++
+	}
+	return n
+}
+
+// addTo adds to an answer's head what a guard has to say beyond its status.
+func (e *Explanation) addTo(h *message.Head) {
+	if e.RetryAfter > 0 {
+		h.RemoveField([]byte("Retry-After"))
+		var space [20]byte
+		h.Add([]byte("Retry-After"), e.Seconds(space[:0]))
+	}
+	for i := range e.Fields {
+		h.AddString(e.Fields[i].Name, e.Fields[i].Value)
+	}
 }
 
 // Translate sets the exchange's translator. It is for request hooks.
@@ -107,14 +144,44 @@ func (x *Exchange) replyInstead(r *Respond) {
 	x.send(h, r.Body)
 }
 
-// explain answers in the translator's words.
-func (x *Exchange) explain(status int, reason, text string) {
-	r := x.translator.Explain(Explanation{status, callStatus(status, reason), reason, text})
-	h := x.w.newAnswer(r.Status, reason, x.requestID)
+// explain answers a client that does not understand plain HTTP: in the translator's words, in those of gRPC, or in those of a bridge
+// that the request has not come to yet. It returns false if the client does.
+func (x *Exchange) explain(e Explanation) bool {
+	var r *Respond
+	switch {
+	case x.translator != nil:
+		r = x.translator.Explain(e)
+	case x.grpc:
+		x.sayGRPC(&e)
+		return true
+	default:
+		r = x.explainAhead(&e)
+	}
+	if r == nil {
+		return false
+	}
+	h := x.w.newAnswer(r.Status, e.Reason, x.requestID)
 	for _, f := range r.Fields {
 		h.AddString(f.Name, f.Value)
 	}
+	e.addTo(h)
 	x.send(h, r.Body)
+	return true
+}
+
+// explainAhead asks the bridges of the route; nil if the client is none of theirs.
+func (x *Exchange) explainAhead(e *Explanation) *Respond {
+	if x.Route == nil {
+		return nil
+	}
+	for i := range x.Route.Filters {
+		if do := x.Route.Filters[i].Explain; do != nil {
+			if r := do(x, *e); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
 }
 
 // breakOff ends an answer that began and cannot be completed so that its client is told. It returns false if there is no way.
@@ -122,7 +189,7 @@ func (x *Exchange) breakOff(s *engine.Stream, f *Failure) bool {
 	switch t := x.translator; {
 	case x.errand: // whoever sent it is told in so many words
 	case t != nil:
-		if !t.Break(Explanation{f.Status, callStatus(f.Status, f.Reason), f.Reason, f.Text}, &x.translated, x.w.engine.Bufs) {
+		if !t.Break(Explanation{Status: f.Status, Code: callStatus(f.Status, f.Reason), Reason: f.Reason, Text: f.Text}, &x.translated, x.w.engine.Bufs) {
 			return false
 		}
 		if f == badStage {

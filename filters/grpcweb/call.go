@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"strconv"
+	"strings"
 
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
@@ -172,7 +173,18 @@ func (k *call) appendLast(out *buf.Chain, p *buf.Pool) {
 
 // Explain says a failure as an answer that has nothing but its last frame.
 func (k *call) Explain(e gateway.Explanation) *gateway.Respond {
-	return k.answer(e.Code, e.Text+" ("+e.Reason+")")
+	k.last = appendStatus(beginFrame(k.last), e.Code, e.Text+" ("+e.Reason+")")
+	if e.RetryAfter > 0 {
+		k.last = appendLine(k.last, []byte("grpc-retry-pushback-ms"), e.Pushback(nil))
+		k.last = appendLine(k.last, []byte("retry-after"), e.Seconds(nil))
+	}
+	for _, f := range e.Fields {
+		// The value of a field of HTTP/1 may not have them, and here they would begin another line.
+		if !strings.ContainsAny(f.Value, "\r\n") {
+			k.last = appendLine(k.last, []byte(f.Name), []byte(f.Value))
+		}
+	}
+	return k.lastAlone()
 }
 
 // Break ends an answer with the failure, if the client is not in the middle of a message.
@@ -188,6 +200,11 @@ func (k *call) Break(e gateway.Explanation, out *buf.Chain, p *buf.Pool) bool {
 // answer is an answer that has nothing but its last frame. Somebody made a mistake, so it may take memory.
 func (k *call) answer(code retry.GRPCStatus, text string) *gateway.Respond {
 	k.last = appendStatus(beginFrame(k.last), code, text)
+	return k.lastAlone()
+}
+
+// lastAlone is an answer of the last frame, whose lines are there.
+func (k *call) lastAlone() *gateway.Respond {
 	endFrame(k.last)
 	body := bytes.Clone(k.last)
 	if k.asked.TextOut {

@@ -38,15 +38,11 @@ type Asked struct {
 
 // Rewrite makes the head of a call of gRPC-Web that of a call of gRPC, and tells whether it was one.
 func Rewrite(h *message.Head) (a Asked, ok bool) {
-	if !h.IsMethod("POST") {
-		return a, false
-	}
-	value, _ := h.Get(message.ContentType)
-	a.TextIn, ok = kindOf(value)
+	a, ok = asked(h)
 	if !ok {
 		return a, false
 	}
-	a.TextOut = wantsText(h, a.TextIn)
+	value, _ := h.Get(message.ContentType)
 	raw, at := h.BeginLine(message.ContentType)
 	raw = append(append(raw, typeGRPC...), subtype(value)...)
 	h.Remove(message.ContentType)
@@ -57,6 +53,28 @@ func Rewrite(h *message.Head) (a Asked, ok bool) {
 		h.Length = message.UnknownLength
 	}
 	return a, true
+}
+
+// asked reads a head, and tells whether it is that of a call of gRPC-Web.
+func asked(h *message.Head) (a Asked, ok bool) {
+	if !h.IsMethod("POST") {
+		return a, false
+	}
+	value, _ := h.Get(message.ContentType)
+	if a.TextIn, ok = kindOf(value); ok {
+		a.TextOut = wantsText(h, a.TextIn)
+	}
+	return a, ok
+}
+
+// Explain is the hook: a guard before the bridge refuses as one behind it does.
+func (f *Filter) Explain(x *gateway.Exchange, e gateway.Explanation) *gateway.Respond {
+	a, ok := asked(x.Request)
+	if !ok {
+		return nil
+	}
+	k := call{asked: a} // somebody is refused, so it may take memory
+	return k.Explain(e)
 }
 
 // kindOf tells whether a content type is one of gRPC-Web, and whether in base64.

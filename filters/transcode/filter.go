@@ -75,6 +75,14 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 	return gateway.GoOn
 }
 
+// Explain is the hook: a guard before the filter refuses as one behind it does.
+func (f *Filter) Explain(x *gateway.Exchange, e gateway.Explanation) *gateway.Respond {
+	if isCall(x.Request) {
+		return nil
+	}
+	return answer(e.Status, explanation(&f.loops.On(x).converter, &e))
+}
+
 // Rewrite does to a head what Request does to that of a request that becomes a call. Any other stays as it is.
 func (f *Filter) Rewrite(h *message.Head) {
 	if !isCall(h) {

@@ -1,7 +1,9 @@
 package transcode
 
 import (
+	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/message"
@@ -326,7 +328,22 @@ func (k *translation) Explain(e gateway.Explanation) *gateway.Respond {
 }
 
 func (k *translation) explanation(e gateway.Explanation) []byte {
-	return k.desk.converter.Error(nil, nil, Status{Code: codes.Code(e.Code), Message: e.Text + " (" + e.Reason + ")"})
+	return explanation(&k.desk.converter, &e)
+}
+
+// explanation is the JSON of a google.rpc.Status: the code that goes with the status of HTTP, and when to ask again.
+func explanation(c *Converter, e *gateway.Explanation) []byte {
+	code := codes.Code(e.Code)
+	if e.Status == 429 {
+		code = codes.ResourceExhausted // of which 429 is the status (google/rpc/code.proto)
+	}
+	body := c.Error(nil, nil, Status{Code: code, Message: e.Text + " (" + e.Reason + ")"})
+	if e.RetryAfter <= 0 {
+		return body
+	}
+	body = bytes.TrimSuffix(body, []byte("]}")) // of no details
+	ms := (e.RetryAfter + time.Millisecond - 1) / time.Millisecond
+	return fmt.Appendf(body, `{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"%d.%03ds"}]}`, ms/1000, ms%1000)
 }
 
 // Break ends a stream of lines or events with an error. A body of other bytes has no place for one.
