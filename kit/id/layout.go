@@ -77,10 +77,10 @@ func (l Layout) Validate() error {
 		errs = append(errs, fmt.Errorf("the widths add up to %d bits and must be at most %d", n, idBits))
 	}
 	if l.Epoch.Nanosecond()%int(time.Millisecond) != 0 {
-		errs = append(errs, fmt.Errorf("Epoch is %s and must be a whole millisecond", l.Epoch.Format(time.RFC3339Nano)))
+		errs = append(errs, fmt.Errorf("the Epoch is %s and must be a whole millisecond", l.Epoch.Format(time.RFC3339Nano)))
 	}
 	if y := l.Epoch.Year(); y < 1970 || y > 2200 {
-		errs = append(errs, fmt.Errorf("Epoch is in the year %d and must be in 1970 to 2200", y))
+		errs = append(errs, fmt.Errorf("the Epoch is in the year %d and must be in 1970 to 2200", y))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("id: layout: %w", errors.Join(errs...))

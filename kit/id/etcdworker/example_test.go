@@ -3,7 +3,6 @@ package etcdworker_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -17,31 +16,35 @@ import (
 func Example() {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:2379"}})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer client.Close()
 
 	layout := id.DB32()
 	workers, err := etcdworker.New(etcdworker.Config{Client: client, Layout: layout})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		if err := workers.Close(ctx); err != nil {
-			log.Print(err) // the number is free some seconds later
+			fmt.Println(err) // the number is free some seconds later
 		}
 	}()
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := workers.Ready(ctx); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	ids, err := id.New(id.Config{Layout: layout, Worker: workers})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	v, err := ids.Next(ctx, 17, 3)
 	fmt.Println(v, err)
