@@ -9,8 +9,8 @@
 //	g, err := r.Register(ctx, registry.Instance{Service: "orders", ID: host, Address: "10.1.2.3:8080"})
 //	...
 //	w, err := r.Watch("payments")
-//	for range w.Changed() {
-//		use(w.Set().Instances)
+//	for set := range w.Sets(ctx) {
+//		use(set.Instances)
 //	}
 //
 // # What happens when things fail

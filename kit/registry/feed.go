@@ -77,6 +77,7 @@ func (f *feed) begin(ctx context.Context) {
 func (f *feed) run(ctx context.Context) {
 	defer close(f.done)
 	wait := backoff{min: f.cfg.BackoffMin, max: f.cfg.BackoffMax}
+	failing := false // and the log has a line of it
 	for {
 		s, err := f.link.session(ctx)
 		if err != nil {
@@ -93,14 +94,17 @@ func (f *feed) run(ctx context.Context) {
 		}
 		f.guard.disconnect(time.Now())
 		f.publish()
-		if endsSession(err) || errors.Is(err, errSilent) || errors.Is(err, errOtherCluster) {
+		if endsSession(err) {
 			s.fail(err)
 			continue
 		}
 		if listed {
 			wait.reset()
 		}
-		f.logger.LogAttrs(ctx, slog.LevelWarn, "a service cannot be followed", slog.String("service", f.service), slog.Any("error", err))
+		if listed || !failing {
+			failing = true
+			f.logger.LogAttrs(ctx, slog.LevelWarn, "a service cannot be followed", slog.String("service", f.service), slog.Any("error", err))
+		}
 		pause(ctx, wait.next(rand.Int64N))
 	}
 }
@@ -124,9 +128,12 @@ func (f *feed) follow(feedCtx context.Context, s *session, listed *bool) error {
 	}
 	s.watchers.Add(1)
 	defer s.watchers.Add(-1)
-	responses := s.client.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
-
 	silence := f.cfg.silenceMax()
+	silent := func() { f.stats.silences.Add(1); s.fail(errSilent) }
+	late := time.AfterFunc(silence, silent) // Watch returns when the member has confirmed it, and a frozen one never does
+	responses := s.client.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
+	late.Stop()
+
 	ticker := time.NewTicker(silence / 3)
 	defer ticker.Stop()
 	heard := time.Now()
@@ -152,7 +159,7 @@ func (f *feed) follow(feedCtx context.Context, s *session, listed *bool) error {
 			}
 			ticked = now
 			if now.Sub(heard) > silence {
-				f.stats.silences.Add(1)
+				silent()
 				err = errSilent
 			}
 		case <-graceOver:

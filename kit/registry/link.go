@@ -241,6 +241,7 @@ func isAuth(err error) bool {
 
 // endsSession tells errors after which another session, perhaps with another member, is the way on. The others are about
 // the request: the quota is used up, the user may not write this key. They must not take the session from all the rest.
+// Errors of our own, such as errSilent, have no code, which is Unknown.
 func endsSession(err error) bool {
 	if isAuth(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return true

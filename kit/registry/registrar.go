@@ -115,6 +115,7 @@ func (r *registrar) list() (all []*Registration) {
 func (r *registrar) run(ctx context.Context) {
 	defer close(r.done)
 	wait := backoff{min: r.cfg.BackoffMin, max: r.cfg.BackoffMax}
+	failing := false // and the log has a line of it
 	for {
 		s, err := r.link.session(ctx)
 		if err != nil {
@@ -130,6 +131,7 @@ func (r *registrar) run(ctx context.Context) {
 		}
 		if err == nil {
 			wait.reset()
+			failing = false
 			r.rest(ctx, s)
 			continue
 		}
@@ -141,7 +143,10 @@ func (r *registrar) run(ctx context.Context) {
 			s.fail(err)
 			continue // the next session is waited for, and the link paces those
 		}
-		r.logger.LogAttrs(ctx, slog.LevelWarn, "instances cannot be registered", slog.Any("error", err))
+		if !failing {
+			failing = true
+			r.logger.LogAttrs(ctx, slog.LevelWarn, "instances cannot be registered", slog.Any("error", err))
+		}
 		pause(ctx, wait.next(rand.Int64N))
 	}
 }

@@ -131,7 +131,7 @@ func (r *Registry) Watch(service string) (*Watcher, error) {
 		r.mu.feeds[service] = f
 		r.feeds.Go(func() { f.run(ctx) })
 	}
-	w := &Watcher{registry: r, feed: f, changed: make(chan struct{}, 1)}
+	w := &Watcher{registry: r, feed: f, changed: make(chan struct{}, 1), closed: make(chan struct{})}
 	f.add(w)
 	return w, nil
 }

@@ -40,8 +40,8 @@ type Set struct {
 	Service string
 	// Instances are sorted by ID, each ID once. Readers share them and change nothing.
 	Instances []Instance
-	// Version grows by one with each change of Instances, and not with a change of Freshness alone. It begins anew with
-	// each process, and 0 is the empty set of one that knows nothing.
+	// Version grows by one with each change of Instances, and not with a change of Freshness alone. 0 is the empty set of
+	// who knows nothing. It begins anew with each Registry, and when all watchers of the service were closed.
 	Version   uint64
 	Freshness Freshness
 	Since     time.Time

@@ -40,6 +40,67 @@ func TestOneOfThreeMembersIsFrozen(t *testing.T) {
 	}
 }
 
+func TestTheMemberThatIsLeftHasNoLeader(t *testing.T) {
+	t.Parallel()
+	c := etcd.StartCluster(t, 3)
+	r := open(t, quick(c.Endpoints()))
+	g := register(t, r, instance("orders", 0))
+	registered(t, g)
+	w := watch(t, r, "orders")
+	until(t, w, "the instance", freshWith(1))
+	c.Members[0].Kill()
+	c.Members[1].Kill()
+	if got := until(t, w, "the caller to notice", is(Stale)); len(got.Instances) != 1 {
+		t.Errorf("callers see %v", got.Instances)
+	}
+	c.Members[0].RestartNoWait()
+	c.Members[1].Restart()
+	until(t, w, "the instance", freshWith(1))
+	registered(t, g)
+}
+
+func TestFrozenBetweenListAndWatch(t *testing.T) {
+	t.Parallel()
+	s := etcd.Start(t)
+	cfg := quick(s.Endpoints())
+	var once sync.Once
+	cfg.listed = func() { once.Do(s.Freeze) }
+	r := open(t, cfg)
+	w := watch(t, r, "orders")
+	eventually(t, "the silence to be heard", func() bool { return r.Stats().Silences > 0 })
+	s.Thaw()
+	registered(t, register(t, r, instance("orders", 0)))
+	until(t, w, "the instance", freshWith(1))
+}
+
+func TestSetsOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	s := etcd.Start(t)
+	r := open(t, quick(s.Endpoints()))
+	w := watch(t, r, "orders")
+	n := 0
+	for set := range w.Sets(t.Context()) {
+		if set.Freshness == Unknown {
+			t.Error("an unknown set is told")
+		}
+		if len(set.Instances) == n {
+			if n == 3 {
+				break
+			}
+			register(t, r, instance("orders", n))
+			n++
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range w.Sets(context.Background()) {
+		}
+	}()
+	w.Close()
+	<-done
+}
+
 func TestHistoryIsCompactedBetweenListAndWatch(t *testing.T) {
 	t.Parallel()
 	s := etcd.Start(t)
