@@ -207,6 +207,16 @@ func (p *Process) Stop() {
 	p.AwaitExit(stopWithin)
 }
 
+// Kill ends the process at once, as the kernel does when memory runs out. It counts as the stop, whatever the status.
+func (p *Process) Kill() {
+	p.t.Helper()
+	p.result.Lock()
+	p.result.stopped = true
+	p.result.Unlock()
+	p.Signal(syscall.SIGKILL)
+	<-p.exited
+}
+
 // AwaitExit fails the test unless the process has ended within the time, with status 0. It counts as the stop.
 func (p *Process) AwaitExit(within time.Duration) {
 	p.t.Helper()

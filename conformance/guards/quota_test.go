@@ -75,13 +75,13 @@ type fleet struct {
 	client    *http.Client
 }
 
-func startFleet(t *testing.T, n int, routes string) *fleet {
+func startFleet(t *testing.T, n, loops int, routes string) *fleet {
 	t.Helper()
 	f := &fleet{t: t}
 	for range n {
 		addr := gateway.FreeAddr(t)
 		f.addrs = append(f.addrs, addr)
-		f.processes = append(f.processes, gateway.Start(t, fmt.Sprintf("listen: %q\nlimits: {loops: 2}\n%s", addr, routes), gateway.Options{}))
+		f.processes = append(f.processes, gateway.Start(t, fmt.Sprintf("listen: %q\nlimits: {loops: %d, buffer_bytes: 64MiB}\n%s", addr, loops, routes), gateway.Options{}))
 	}
 	f.client = plainClient(t) // last, so that its connections end first
 	return f
@@ -124,7 +124,7 @@ func (f *fleet) each(times int, target, fields string) map[string]int {
 // Nothing comes back within the hour: so all gateways together let through what the rule says, and not one more.
 func TestGatewaysShareALimit(t *testing.T) {
 	r := startRedis(t)
-	f := startFleet(t, 3, strings.ReplaceAll(`
+	f := startFleet(t, 3, 2, strings.ReplaceAll(`
 routes:
   - {path: /leased, respond: 200, filters: [limit: {rate: 1/h, burst: 500, shared: REDIS}]}
   - {path: /tenant, respond: 200, filters: [limit: {rate: 1/h, burst: 3, key: [header: x-tenant], headers: on, shared: REDIS}]}
@@ -206,7 +206,7 @@ func TestLimitsWithoutRedis(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := startRedis(t)
-			f := startFleet(t, 2, strings.ReplaceAll(`
+			f := startFleet(t, 2, 2, strings.ReplaceAll(`
 routes:
   - {path: /share, respond: 200, filters: [limit: {rate: 1/h, burst: 10, key: [header: x-tenant], shared: {redis: REDIS, nodes: 2}}]}
   - {path: /open, respond: 200, filters: [limit: {rate: 1/h, burst: 10, key: [header: x-tenant], shared: {redis: REDIS, when_unreachable: open}}]}
@@ -246,7 +246,7 @@ routes:
 func TestRedisRestartsUnderLoad(t *testing.T) {
 	const rate, burst = 300, 60
 	r := startRedis(t)
-	f := startFleet(t, 2, fmt.Sprintf("routes: [{path: /, respond: 200, filters: [limit: {rate: %d/s, burst: %d, shared: {redis: %q, nodes: 2}}]}]", rate, burst, r.addr))
+	f := startFleet(t, 2, 2, fmt.Sprintf("routes: [{path: /, respond: 200, filters: [limit: {rate: %d/s, burst: %d, shared: {redis: %q, nodes: 2}}]}]", rate, burst, r.addr))
 	began := time.Now()
 	var loads []*gateway.Running
 	for _, addr := range f.addrs {

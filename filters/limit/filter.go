@@ -20,7 +20,7 @@ type Spec struct {
 
 // Rule is a rate, or how many at once, or both, for requests of one key.
 type Rule struct {
-	Name string // tells the filter's rules apart, and is said in the fields of answers
+	Name string           // tells the filter's rules apart, and is said in the fields of answers
 	Key  gateway.KeyParts // none: all requests together
 	// KeyUnsaid: the document does not say Key, which is the default then. String points to it.
 	KeyUnsaid bool

@@ -85,7 +85,7 @@ func (t *Table) excess(now mono.Time) float64 {
 	t.link.mu.Lock()
 	defer t.link.mu.Unlock()
 	for _, at := range t.link.mu.losses {
-		if at >= from {
+		if at >= from && !t.link.isOfOutage(at) {
 			s.Losses++
 		}
 	}
@@ -95,6 +95,9 @@ func (t *Table) excess(now mono.Time) float64 {
 		if end <= begin {
 			continue
 		}
+		// A Redis that comes back may have started anew: that it has forgotten a key is seen only by who knew the key within a lease, and
+		// of an exact one by nobody.
+		s.Losses++
 		switch at.unreachable {
 		case Open:
 			return math.Inf(1)
@@ -104,6 +107,13 @@ func (t *Table) excess(now mono.Time) float64 {
 	}
 	// A loss is the store's, not each node's: its burst is divided among those who add up.
 	return s.Local + float64(s.Losses)*float64(at.rule.Burst)/float64(nodes)
+}
+
+// isOfOutage tells whether a loss was seen after an outage, to which it is put down. Under the lock.
+func (l *Link) isOfOutage(at mono.Time) bool {
+	return slices.ContainsFunc(l.mu.outages, func(o outage) bool {
+		return at >= o.from && (o.to == mono.Never || at < o.to.Add(2*quota.Lease))
+	})
 }
 
 // Tell yields what metrics say of the rule and its Redis. From any goroutine.
