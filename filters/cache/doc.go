@@ -19,4 +19,12 @@
 //	store.go   the table                   queue.go   who goes when memory is full
 //	flight.go  who asks for all            purge.go   taking out by hand
 //	                                       sweep.go   taking out much, in small steps
+//
+// A Tier is what gateways share through Redis. Its goroutines make all round trips; loops leave questions and responses in bounded queues,
+// and an exchange that waits for an answer is suspended, for a short time. A response in Redis is held against purges by the clock of
+// Redis: a node says how long ago it asked for it, and the time of a purge is that of its note in a stream there.
+//
+//	tier.go      one Redis: the connection, what is written     question.go  what is asked, and what is believed
+//	notes.go     purges of several gateways                     ledger.go    which purges are known
+//	record.go    a response as Redis keeps it                   scripts.go   what Redis runs
 package cache
