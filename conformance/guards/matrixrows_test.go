@@ -76,6 +76,7 @@ var matrixRows = []matrixRow{
 	{guard: "cache, a stale answer kept, `stale_if_error`", fails: upstream, name: "cache-stale-if-error", filters: `cache: {stale_if_error: 1h}`, warm: true},
 	{guard: "fallback: on", fails: upstream, name: "fallback", filters: `fallback: on`},
 	{guard: "fallback, `cluster`", fails: upstream, name: "fallback-cluster", filters: `fallback: {cluster: well}`},
+	{guard: "fallback, `cluster`, on `5xx` too", fails: upstream, name: "fallback-status", filters: `fallback: {on: [connect, reset, timeout, unavailable, 5xx], cluster: well}`},
 	{guard: "fallback, `respond`, on `5xx` too", fails: upstream, name: "fallback-static", filters: `fallback: {on: [connect, reset, timeout, unavailable, 5xx], respond: {status: 200, body: "sorry"}}`},
 	{guard: "fallback, breaker", fails: upstream, name: "fallback-breaker", filters: `fallback: {respond: {status: 200, body: "sorry"}}, breaker: {state: open}`},
 	{guard: "compress", fails: upstream, name: "compress", filters: `compress: {min_size: 0B}`, fields: withField("Accept-Encoding", "gzip")},
