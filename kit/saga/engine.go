@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// WorkersMax bounds Workers: so many sagas are claimed in one statement.
+const WorkersMax = 1024
+
 // Config is for New.
 type Config struct {
 	Log *Log
@@ -21,7 +24,8 @@ type Config struct {
 	Definitions []AnyDefinition
 	// Name is what the log shows as the owner of a saga, with a random suffix. Empty means "engine".
 	Name string
-	// Workers is how many sagas run at the same time; zero means 16.
+	// Workers is how many sagas run at the same time, at most WorkersMax; zero means 16. Each may need a connection to the
+	// log and one to the database of its step.
 	Workers int
 	// Poll is how often the log is asked for work while there is none; zero means 200 ms.
 	Poll time.Duration
@@ -88,6 +92,9 @@ func New(cfg Config) (*Engine, error) {
 		}
 	}
 	whole("Workers", &cfg.Workers, 16)
+	if cfg.Workers > WorkersMax {
+		bad("Workers is %d and wants %d or less", cfg.Workers, WorkersMax)
+	}
 	whole("DeadAfter", &cfg.DeadAfter, 10)
 	span := func(field string, v *time.Duration, def time.Duration) {
 		if *v == 0 {
@@ -215,7 +222,9 @@ func (e *Engine) claim(ctx context.Context, max int) ([]claimed, error) {
 	if err == nil && len(list) < max {
 		var dead []claimed
 		dead, err = e.log.claim(ctx, shelfDead, e.owner, e.names, max-len(list))
-		list = append(list, dead...)
+		if list = append(list, dead...); len(list) > 0 {
+			err = nil // what is claimed is to be run; the next claim will say it again
+		}
 	}
 	e.stats.claims.Add(uint64(len(list)))
 	return list, err

@@ -34,17 +34,18 @@ type Log struct {
 // NewLog checks cfg; the database is not touched.
 func NewLog(cfg LogConfig) (*Log, error) {
 	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if cfg.DB == nil {
-		errs = append(errs, errors.New("DB is nil and wants a database"))
+		bad("DB is nil and wants a database")
 	}
 	if !cfg.Dialect.valid() {
-		errs = append(errs, fmt.Errorf("Dialect is %d and wants SQLite or MySQL", cfg.Dialect))
+		bad("Dialect is %d and wants SQLite or MySQL", cfg.Dialect)
 	}
 	if cfg.Retention == 0 {
 		cfg.Retention = 24 * time.Hour
 	}
 	if cfg.Retention < time.Minute {
-		errs = append(errs, fmt.Errorf("Retention is %v and wants 0 for a day, or %v or more", cfg.Retention, time.Minute))
+		bad("Retention is %v and wants 0 for a day, or %v or more", cfg.Retention, time.Minute)
 	}
 	if errs != nil {
 		return nil, fmt.Errorf("saga: log: %w", errors.Join(errs...))
@@ -272,17 +273,40 @@ func (l *Log) purge(ctx context.Context, max int) (int, error) {
 // that were set aside, and are of one, come back.
 func (l *Log) strays(ctx context.Context, defs []string, after time.Duration) error {
 	in := "IN (?" + strings.Repeat(", ?", len(defs)-1) + ")"
-	args := []any{shelfLive, shelfStray}
+	var known []any
 	for _, def := range defs {
-		args = append(args, def)
-	}
-	if _, err := l.db.ExecContext(ctx, "UPDATE saga_log SET shelf = ?, writes = writes + 1 WHERE shelf = ? AND def "+in, args...); err != nil {
-		return err
+		known = append(known, def)
 	}
 	const why = "no engine knows this plan with these steps: run a program that has it, or resolve"
-	args = append([]any{shelfStray, why, shelfLive, given(l.clock), after.Milliseconds()}, args[2:]...)
-	_, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE saga_log SET shelf = ?, error = ?, writes = writes + 1 WHERE shelf = ? AND due < {now} - ? AND def NOT "+in), args...)
-	return err
+	const straysMax = 1000 // in one statement; the next tidying takes more
+	move := func(from, to shelf, err, where string, args []any) error {
+		// Read first: there are none most of the time, and then nothing is locked that others are about to claim.
+		rows, e := l.db.QueryContext(ctx, l.dialect.sql("SELECT id FROM saga_log WHERE shelf = ? AND "+where+" LIMIT ?"),
+			append(append([]any{from}, args...), straysMax)...)
+		if e != nil {
+			return e
+		}
+		defer rows.Close()
+		list := []any{to, err, from}
+		for rows.Next() {
+			var id string
+			if e := rows.Scan(&id); e != nil {
+				return e
+			}
+			list = append(list, id)
+		}
+		if e := rows.Err(); e != nil || len(list) == 3 {
+			return e
+		}
+		rows.Close() // before the write: SQLite in memory has one connection
+		_, e = l.db.ExecContext(ctx, "UPDATE saga_log SET shelf = ?, error = ?, writes = writes + 1 WHERE shelf = ? AND id IN (?"+
+			strings.Repeat(", ?", len(list)-4)+")", list...)
+		return e
+	}
+	if err := move(shelfStray, shelfLive, "", "def "+in, known); err != nil {
+		return err
+	}
+	return move(shelfLive, shelfStray, why, "due < {now} - ? AND def NOT "+in, append([]any{given(l.clock), after.Milliseconds()}, known...))
 }
 
 // Status is a saga as the log has it.

@@ -256,7 +256,7 @@ func TestAProcessDiesAtEachPersistedBoundary(t *testing.T) {
 	}
 }
 
-var histories = flag.Int("histories", 1000, "random histories of the model; 10000 take a minute")
+var histories = flag.Int("histories", 500, "random histories of the model; 10000 take a minute")
 
 func TestMoneyAddsUpOverRandomHistories(t *testing.T) {
 	seed := rand.Uint64()

@@ -55,17 +55,18 @@ type Party struct {
 // NewParty checks cfg; the database is not touched.
 func NewParty(cfg PartyConfig) (*Party, error) {
 	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if cfg.DB == nil {
-		errs = append(errs, errors.New("DB is nil and wants a database"))
+		bad("DB is nil and wants a database")
 	}
 	if !cfg.Dialect.valid() {
-		errs = append(errs, fmt.Errorf("Dialect is %d and wants SQLite or MySQL", cfg.Dialect))
+		bad("Dialect is %d and wants SQLite or MySQL", cfg.Dialect)
 	}
 	if cfg.Retention == 0 {
 		cfg.Retention = RetentionDefault
 	}
 	if cfg.Retention < RetentionMin {
-		errs = append(errs, fmt.Errorf("Retention is %v and wants %v or more", cfg.Retention, RetentionMin))
+		bad("Retention is %v and wants %v or more", cfg.Retention, RetentionMin)
 	}
 	if errs != nil {
 		return nil, fmt.Errorf("saga: party: %w", errors.Join(errs...))

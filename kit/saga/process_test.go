@@ -148,7 +148,7 @@ func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
 
-		const processes, sagas = 3, 150
+		const processes, sagas = 3, 100
 		var group [processes]*child
 		for i := range group {
 			group[i] = startChild(t, env)

@@ -102,6 +102,36 @@ func TestErrorsDecide(t *testing.T) {
 	}
 }
 
+// The process dies when the action of b has happened and nobody has written it down. What the next one hears of b, that it
+// failed, says nothing of the first attempt.
+func TestALostProcessMayHaveHadTheEffect(t *testing.T) {
+	onEach(t, func(t *testing.T, db *sql.DB, d Dialect) {
+		clock := newClock()
+		l := newLog(t, db, d, clock.now)
+		s := newScript(t, d, "a b b! Bu A", 0, clock)
+		e := newEngine(t, Config{Log: l, Definitions: []AnyDefinition{s.plan}})
+		must(t, s.plan.Start(t.Context(), l, db, "1", note{}))
+		l.fail = func(where string) {
+			if where == "before save" && len(s.calls) == 2 {
+				panic(crash{where})
+			}
+		}
+		func() {
+			defer func() { _ = recover() }()
+			runDue(t, e)
+		}()
+		l.fail = nil
+		if n := runDue(t, e); n != 0 {
+			t.Fatal("claimed within the lease")
+		}
+		clock.pass(s.plan.lease + time.Millisecond)
+		runDue(t, e)
+		if got := status(t, l, "1"); got != "undone a 0" {
+			t.Error(got)
+		}
+	})
+}
+
 func TestTheOrderAndItsSagaAreOneCommit(t *testing.T) {
 	onEach(t, func(t *testing.T, db *sql.DB, d Dialect) {
 		l := newLog(t, db, d, nil)
