@@ -21,7 +21,7 @@
 //
 // # What happens when etcd is gone
 //
-// Ids are made until the mark or two thirds of the lease are used up, whichever is first: 8 to 10 s by default. Then
+// Ids are made until the mark or two thirds of the lease are used up, whichever is first: 7 to 10 s by default. Then
 // calls fail with id.ErrNoWorker. The worker never gives up: with backoff and full jitter it tries until etcd is back,
 // keeps its number if the lease outlived the outage, and claims another if not. If etcd comes back without its data,
 // a new claim waits for two thirds of a lease, within which every holder that etcd has forgotten has stopped.

@@ -30,6 +30,7 @@ const (
 	callMax     = 3 * time.Second        // one answer of etcd; a frozen member gives none
 	backoffMin  = 100 * time.Millisecond // doubled for each failure in a row
 	backoffMax  = 5 * time.Second        // a recovered etcd is noticed within this
+	wakeMin     = 20 * time.Millisecond  // between two calls that refused generators ask for
 	stepAbandon = time.Second            // a clock set back by more leaves the number for another one
 	closeMax    = 3 * time.Second        // giving a number back, where Close's context has no end
 )
@@ -309,15 +310,17 @@ func (w *Worker) extended(h *holding, sent time.Time) {
 func (w *Worker) hold(ctx context.Context) {
 	h := w.kv.held
 	failures := 0
+	var sent time.Time
 	for {
-		wait := w.period()
+		// Generators that are refused wake us: not while etcd fails, and not in a row, or they would set the pace.
+		wait, wake := w.period(), h.term.Wake()
 		if failures > 0 {
-			wait = min(wait, backoff(failures))
+			wait, wake = min(wait, backoff(failures)), nil
 		}
-		if !w.pause(ctx, wait, h.term.Wake()) {
+		if !w.pause(ctx, wait, wake) || !w.pause(ctx, wakeMin-time.Since(sent), nil) {
 			return
 		}
-		sent := time.Now()
+		sent = time.Now()
 		now := w.cfg.Clock()
 		if h.term.Last().Sub(now) > stepAbandon {
 			w.lose(h, "the clock was set back, another worker number is claimed")
