@@ -111,7 +111,7 @@ func (c Call) endStatus(ctx context.Context, err error) {
 	case err == nil:
 		c.End(Success)
 	case code == codes.DeadlineExceeded:
-		c.EndError(nil, context.DeadlineExceeded)
+		c.EndError(ctx, context.DeadlineExceeded)
 	case code == codes.Canceled, Classify(ctx, err) == Ignored:
 		c.End(Ignored)
 	case c.entry != nil && c.by.settings.failsCode(code):
