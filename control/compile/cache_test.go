@@ -35,6 +35,26 @@ func TestCacheSettings(t *testing.T) {
 		"keep responses, 64MiB in all, up to 1MiB each; 1m0s if they do not say how long; 1s for 404 and its like; up to 5 wait for another's answer, 1s at most")
 }
 
+// The Redis of a cache, and a password that is not there.
+func TestCacheRedis(t *testing.T) {
+	f := func(settings string, want ...string) {
+		t.Helper()
+		plan, report := compileText("t.yaml", "listeners: [':80']\nroutes: [{path: /, respond: 200, filters: [{cache: {redis: "+settings+"}}]}]")
+		var got []string
+		for _, p := range report.Problems {
+			got = append(got, p.Path+": "+p.Cause)
+		}
+		if !slices.Equal(got, want) || (plan == nil) != (want != nil) {
+			t.Errorf("%s: %q, want %q", settings, got, want)
+		}
+	}
+	t.Setenv("CACHE_PASSWORD", "secret")
+	f("127.0.0.1:6379")
+	f("{address: 127.0.0.1:6379, password_env: CACHE_PASSWORD, tls: on, wait: 10ms}")
+	f("{address: 127.0.0.1:6379, password_env: NO_SUCH_PASSWORD}",
+		"routes[0].filters[0].cache.redis.password_env: the environment variable NO_SUCH_PASSWORD is not set")
+}
+
 // A filter behind a cache does not see what the cache answers.
 func TestWhatStandsBehindACache(t *testing.T) {
 	f := func(filters string, want ...string) {

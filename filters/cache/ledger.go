@@ -17,6 +17,9 @@ type ledger struct {
 	floor    stamp
 	tags     map[string]stamp
 	prefixes map[string]stamp
+	// urls are those that this node has purged of late: Redis forgets their responses by itself, but an answer may be on its way
+	// that left before.
+	urls map[string]stamp
 	// pending are purges of this node that Redis has not been told yet.
 	pending []*purgeNote
 }
@@ -52,6 +55,8 @@ func (l *ledger) note(kind, value string, at stamp) {
 		l.floor = max(l.floor, noteIn(&l.tags, value, at, ledgerMax))
 	case purgePrefix:
 		l.floor = max(l.floor, noteIn(&l.prefixes, value, at, prefixesMax))
+	case purgeURL:
+		noteIn(&l.urls, value, at, ledgerMax)
 	}
 }
 
@@ -82,7 +87,7 @@ func noteIn(of *map[string]stamp, value string, at stamp, most int) (forgotten s
 func (l *ledger) believes(url string, tags []string, began stamp) bool {
 	l.Lock()
 	defer l.Unlock()
-	if began <= l.floor {
+	if began <= l.floor || began <= l.urls[url] {
 		return false
 	}
 	for _, t := range tags {

@@ -197,7 +197,9 @@ func (t *Tier) hear(s *noteStream, n rueidis.XRangeEntry) (m heard, own, ok bool
 	if !ok || first && number > 1 { // those before it are not known
 		t.ledger.floor = max(t.ledger.floor, stamp(at))
 	}
-	t.ledger.note(kind, value, stamp(at))
+	if kind != purgeURL { // Redis has forgotten those already
+		t.ledger.note(kind, value, stamp(at))
+	}
 	t.ledger.Unlock()
 	if !own {
 		t.counts.heard.Add(1)

@@ -54,32 +54,39 @@ type Purged struct {
 // Purge takes out what p means. p has been checked. It may take some time, and is not for loops.
 func (s *Store) Purge(p Purge) Purged {
 	kind, value := purgeAll, ""
-	var done Purged
 	switch {
 	case p.URL != "":
-		value = string(s.normal(p.URL, true))
-		kind, done.Responses = purgeURL, s.Invalidate([]byte(value))
+		kind, value = purgeURL, string(s.normal(p.URL, true))
 	case p.Prefix != "":
-		value = string(s.normal(p.Prefix, false))
-		kind, done.Responses = purgePrefix, s.purge([]mark{{prefix: value}})
+		kind, value = purgePrefix, string(s.normal(p.Prefix, false))
 	case p.Tag != "":
-		value = p.Tag
-		kind, done.Responses = purgeTag, s.PurgeTag(value)
-	case p.All:
+		kind, value = purgeTag, p.Tag
+	}
+	// First it is noted that nothing of it may come back from Redis.
+	t := s.tier.Load()
+	var told <-chan struct{}
+	if t != nil {
+		told = t.share(kind, value)
+	}
+	done := Purged{Shared: t != nil}
+	switch kind {
+	case purgeURL:
+		done.Responses = s.Invalidate([]byte(value))
+	case purgePrefix:
+		done.Responses = s.purge([]mark{{prefix: value}})
+	case purgeTag:
+		done.Responses = s.PurgeTag(value)
+	case purgeAll:
 		done.Responses = s.PurgeAll()
 	}
 	s.counts.purged.Add(uint64(done.Responses))
-	if t := s.tier.Load(); t != nil {
-		told := t.share(kind, value)
-		done.Shared = true
-		if t.link.Load() != nil {
-			enough := time.NewTimer(4 * t.spec.Redis.Timeout)
-			defer enough.Stop()
-			select {
-			case <-told:
-				done.Told = true
-			case <-enough.C:
-			}
+	if t != nil && t.link.Load() != nil {
+		enough := time.NewTimer(4 * t.spec.Redis.Timeout)
+		defer enough.Stop()
+		select {
+		case <-told:
+			done.Told = true
+		case <-enough.C:
 		}
 	}
 	return done

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -265,7 +266,8 @@ func (t *Tier) tellNumbers(yield func(number string, value float64)) {
 	}
 }
 
-// lose is called when a round trip has failed: Redis is unreachable until the keeper has reached it again.
+// lose is called when a round trip has failed: Redis is unreachable until the keeper has reached it again. Without a link the failure is
+// only counted.
 func (t *Tier) lose(l *tierLink, err error) {
 	t.counts.failures.Add(1)
 	t.mu.Lock()
@@ -442,6 +444,9 @@ func (t *Tier) writeOne(b []byte, w *write) []byte {
 	stored, err := t.keep.Exec(ctx, l, []string{key}, []string{decimal(ago.Milliseconds()), decimal(worth.Milliseconds()),
 		fieldOf(w.e.vary, w.e.selector), w.e.vary, string(b), decimal(variantsMax)}).AsInt64()
 	switch {
+	case isFull(err): // it is read all the same
+		t.lose(nil, err)
+		t.counts.dropped.Add(1)
 	case err != nil:
 		t.mend(l, key, err)
 	case stored == 0:
@@ -450,6 +455,12 @@ func (t *Tier) writeOne(b []byte, w *write) []byte {
 		t.counts.stored.Add(1)
 	}
 	return b
+}
+
+// isFull tells of a Redis that has no room, and may not make any.
+func isFull(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && strings.HasPrefix(e.Error(), "OOM")
 }
 
 func (t *Tier) signal() {

@@ -86,7 +86,7 @@ func (n *node) want(url, request, want string) {
 	}
 }
 
-// past is a time of Redis' clock before which nothing was stored: stores take off a timeout from when they were asked for.
+// tick moves the clock of Redis: a store takes a timeout off from when it was asked for.
 func tick(m *miniredis.Miniredis, now *time.Time, d time.Duration) {
 	*now = now.Add(d)
 	m.SetTime(*now)
@@ -328,6 +328,43 @@ func TestRedisGone(t *testing.T) {
 	b.is("it is told", func() bool { return b.body("http://h/1", "") == "-" })
 	a.is("all is told", func() bool { return a.tier.View().Pending == 0 })
 	a.want("http://h/1", "", "-")
+}
+
+// An answer that left Redis before a purge did not, and comes after it, is not believed; nor is one that comes before Redis is told.
+func TestAnswersThatCrossAPurge(t *testing.T) {
+	var l ledger
+	f := func(url, tags string, began stamp, want bool) {
+		t.Helper()
+		if got := l.believes(url, strings.Fields(tags), began); got != want {
+			t.Errorf("%s %s at %d: %v", url, tags, began, got)
+		}
+	}
+	p := l.add(purgeURL, "u")
+	if l.add(purgeURL, "u") != p {
+		t.Error("it is told twice")
+	}
+	if p.sent = true; l.add(purgeURL, "u") == p {
+		t.Error("a purge counts as told by one before it")
+	}
+	l.add(purgeTag, "x")
+	l.add(purgePrefix, "http://a/")
+	f("u", "", 9, false)
+	f("v", "", 9, true)
+	f("v", "y x", 9, false)
+	f("http://a/b", "", 9, false)
+	l.pending = nil
+	l.note(purgeURL, "u", 5)
+	l.note(purgeTag, "x", 6)
+	l.note(purgePrefix, "http://a/", 7)
+	f("u", "", 5, false)
+	f("u", "", 6, true)
+	f("v", "x", 6, false)
+	f("v", "x", 7, true)
+	f("http://a/b", "", 7, false)
+	f("http://a/b", "", 8, true)
+	l.note(purgeAll, "", 8)
+	f("v", "", 8, false)
+	f("v", "", 9, true)
 }
 
 // Each bound of the tier's, by its name.
