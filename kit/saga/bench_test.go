@@ -13,13 +13,14 @@ import (
 
 // BenchmarkSaga runs sagas of three steps from Start to Done, with commits that reach the disk. "one" has the log and the
 // effects in one database, where an effect and the transition are one commit; "two" has the effects in another one, on
-// the same server or in another file.
+// the same server or in another file. "commit" is what the disk gives: one row in each of as many commits at the same time.
 func BenchmarkSaga(b *testing.B) {
 	b.Run("sqlite/one", func(b *testing.B) {
 		db := sqliteFile(b, "FULL")
 		benchSaga(b, db, db, SQLite)
 	})
 	b.Run("sqlite/two", func(b *testing.B) { benchSaga(b, sqliteFile(b, "FULL"), sqliteFile(b, "FULL"), SQLite) })
+	b.Run("sqlite/commit", func(b *testing.B) { benchCommit(b, sqliteFile(b, "FULL")) })
 	open := func(b *testing.B) *sql.DB {
 		s := mariadb.Shared(b)
 		db, err := sql.Open("mysql", s.DSN(s.Database(b))+"&interpolateParams=true")
@@ -33,6 +34,33 @@ func BenchmarkSaga(b *testing.B) {
 		benchSaga(b, db, db, MySQL)
 	})
 	b.Run("mariadb/two", func(b *testing.B) { benchSaga(b, open(b), open(b), MySQL) })
+	b.Run("mariadb/commit", func(b *testing.B) { benchCommit(b, open(b)) })
+}
+
+func benchCommit(b *testing.B, db *sql.DB) {
+	run(b, db, "CREATE TABLE one (n BIGINT PRIMARY KEY)")
+	began := time.Now()
+	var next atomic.Int64
+	done := make(chan error, 32)
+	for range cap(done) {
+		go func() {
+			for {
+				n := next.Add(1)
+				if n > int64(b.N) {
+					done <- nil
+					return
+				}
+				if _, err := db.Exec("INSERT INTO one VALUES (?)", n); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	for range cap(done) {
+		must(b, <-done)
+	}
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "commits/s")
 }
 
 func benchSaga(b *testing.B, db, effects *sql.DB, d Dialect) {

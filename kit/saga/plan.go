@@ -57,7 +57,8 @@ type settings struct {
 	timeout  time.Duration
 	attempts int
 	hasDo    bool
-	party    *Party // nil for a Remote
+	local    bool
+	party    *Party // of a Local
 }
 
 // Call is one attempt of an action or a compensation. It belongs to the function it is given to, until that returns.
@@ -100,7 +101,7 @@ type Local[T any] struct {
 }
 
 func (s Local[T]) settings() settings {
-	return settings{s.Name, s.Timeout, s.Attempts, s.Do != nil, s.Party}
+	return settings{s.Name, s.Timeout, s.Attempts, s.Do != nil, true, s.Party}
 }
 
 func (s Local[T]) act(ctx context.Context, undo bool, c *Call[T], save *saver) (saved bool, err error) {
@@ -165,7 +166,7 @@ type Remote[T any] struct {
 }
 
 func (s Remote[T]) settings() settings {
-	return settings{s.Name, s.Timeout, s.Attempts, s.Do != nil, nil}
+	return settings{s.Name, s.Timeout, s.Attempts, s.Do != nil, false, nil}
 }
 
 func (s Remote[T]) act(ctx context.Context, undo bool, c *Call[T], _ *saver) (saved bool, err error) {
@@ -246,7 +247,7 @@ func Define[T any](p Plan[T]) (*Definition[T], error) {
 			continue
 		}
 		s := step.settings()
-		if _, local := step.(Local[T]); local && s.party == nil {
+		if s.local && s.party == nil {
 			bad("Steps[%d].Party is nil and wants the database of the step", i)
 		}
 		if !validName(s.name) {

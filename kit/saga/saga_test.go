@@ -447,7 +447,7 @@ func TestTheDatabaseIsKilledFrozenAndStartedAgain(t *testing.T) {
 
 func TestPlansAreChecked(t *testing.T) {
 	_, err := Define(Plan[note]{Name: "a b", Deadline: -1, Steps: []Step[note]{
-		Local[note]{Name: "x"}, Remote[note]{Name: "x", Timeout: -1, Attempts: -2, Do: func(context.Context, *Call[note]) error { return nil }}, nil}})
+		&Local[note]{Name: "x"}, Remote[note]{Name: "x", Timeout: -1, Attempts: -2, Do: func(context.Context, *Call[note]) error { return nil }}, nil}})
 	for _, want := range []string{"Name is \"a b\"", "Version is 0", "Deadline is -1ns", "Steps[0].Party is nil", "Steps[0].Do is nil", "Steps[1].Name is \"x\"",
 		"Steps[1].Timeout", "Steps[1].Attempts is -2", "Steps[2] is nil"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
