@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,24 @@ func TestCacheSettings(t *testing.T) {
 		"keep responses, 2MiB in all, up to 256KiB each; 10% of the time since their modification; nobody waits for another's answer")
 	f("{default_ttl: 1m, negative_ttl: 1s, collapse: {waiting: 5, timeout: 1s}}",
 		"keep responses, 64MiB in all, up to 1MiB each; 1m0s if they do not say how long; 1s for 404 and its like; up to 5 wait for another's answer, 1s at most")
+}
+
+// The documents of the guide can be pasted.
+func TestCacheGuide(t *testing.T) {
+	text, err := os.ReadFile("../../docs/guide/cache.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```yaml\n")[1:]
+	for i, b := range blocks {
+		document, _, _ := strings.Cut(b, "```")
+		if plan, report := compileText("cache.md", document); plan == nil {
+			t.Errorf("document %d:\n%s", i+1, report)
+		}
+	}
+	if len(blocks) < 2 {
+		t.Error("the guide has no documents")
+	}
 }
 
 // The Redis of a cache, and a password that is not there.
