@@ -33,7 +33,8 @@ type Config struct {
 	// answers: 100 ms to 1 h, 0 means 60 s, which is longer than any registrar needs to come back.
 	Grace time.Duration
 	// RequestTimeout bounds each request to etcd, and how long a watch may be silent is one and a half times this:
-	// 100 ms to 1 min, 0 means 2 s. A frozen etcd is noticed within two of it.
+	// 100 ms to 1 min, 0 means 2 s. A frozen etcd is noticed within two of it. After attempts that ran out of time a new
+	// session begins with up to four times as much, or an etcd that everybody comes back to would never get on.
 	RequestTimeout time.Duration
 	// BackoffMin and BackoffMax bound the wait after every endpoint has failed: it is uniform between 0 and a bound that
 	// begins with the first and doubles up to the second. 0 means 50 ms and 2 s, so that all are back within seconds of
@@ -108,6 +109,6 @@ func (c Config) filled() (Config, error) {
 }
 
 // silenceMax is how long a watch may bring nothing, although it was asked for its progress three times meanwhile.
-func (c *Config) silenceMax() time.Duration { return c.RequestTimeout * 3 / 2 }
+func silenceMax(patience time.Duration) time.Duration { return patience * 3 / 2 }
 
 func (c *Config) heartbeat() time.Duration { return c.TTL / heartbeats }

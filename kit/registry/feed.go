@@ -128,13 +128,12 @@ func (f *feed) follow(feedCtx context.Context, s *session, listed *bool) error {
 	}
 	s.watchers.Add(1)
 	defer s.watchers.Add(-1)
-	silence := f.cfg.silenceMax()
 	silent := func() { f.stats.silences.Add(1); s.fail(errSilent) }
-	late := time.AfterFunc(silence, silent) // Watch returns when the member has confirmed it, and a frozen one never does
+	late := time.AfterFunc(silenceMax(s.patience()), silent) // Watch returns when the member has confirmed it, and a frozen one never does
 	responses := s.client.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
 	late.Stop()
 
-	ticker := time.NewTicker(silence / 3)
+	ticker := time.NewTicker(silenceMax(s.usual) / 3)
 	defer ticker.Stop()
 	heard := time.Now()
 	ticked := heard
@@ -154,6 +153,7 @@ func (f *feed) follow(feedCtx context.Context, s *session, listed *bool) error {
 				err = context.Cause(ctx)
 			}
 		case now := <-ticker.C:
+			silence := silenceMax(s.patience())
 			if now.Sub(ticked) > silence {
 				heard = now // it was we who did not run
 			}
@@ -177,7 +177,7 @@ func (f *feed) follow(feedCtx context.Context, s *session, listed *bool) error {
 
 // list reads all instances and returns the revision of etcd that it shows.
 func (f *feed) list(ctx context.Context, s *session) (int64, error) {
-	rctx, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout)
+	rctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	r, err := s.client.Get(rctx, f.prefix, clientv3.WithPrefix(), clientv3.WithLimit(instancesMax))
 	if err != nil {
@@ -265,6 +265,9 @@ func (f *feed) decode(kv *mvccpb.KeyValue) (Instance, bool) {
 
 // publish shows the guard's decision, if it differs from what is shown.
 func (f *feed) publish() {
+	if f.guard.freshness == Unknown {
+		return // lost before it was ever heard
+	}
 	old := f.set.Load()
 	next := &Set{Service: f.service, Instances: f.guard.shown(), Version: old.Version, Freshness: f.guard.freshness,
 		Since: f.guard.since, Missing: f.guard.missing()}

@@ -182,7 +182,8 @@ func TestGuardKeepsItsWord(t *testing.T) {
 		etcd := map[string]Instance{} // what the guard was told
 		ever := map[string]bool{}
 		connected := false
-		quiet := zero // since when etcd is heard and nothing has changed
+		var empty time.Time // since when etcd is heard and has nothing, if so
+		quiet := zero       // since when etcd is heard and nothing has changed
 		ids := []string{"a", "b", "c", "d", "e", "f", "g"}
 		if rapid.Bool().Draw(t, "snapshot") {
 			g.restore([]Instance{named("a"), named("b")}, now)
@@ -192,7 +193,6 @@ func TestGuardKeepsItsWord(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "ms")) * time.Millisecond)
 			before := g.shown()
-			emptied := false
 			switch rapid.IntRange(0, 4).Draw(t, "what") {
 			case 0:
 				etcd = map[string]Instance{}
@@ -235,9 +235,14 @@ func TestGuardKeepsItsWord(t *testing.T) {
 					t.Fatalf("%s is in etcd and not shown", id)
 				}
 			}
-			emptied = len(before) > 0 && len(shown) == 0
-			if emptied && (!connected || now.Sub(quiet) < grace) {
-				t.Fatalf("the set was emptied %v after the last news, connected: %v", now.Sub(quiet), connected)
+			switch {
+			case !connected || len(etcd) > 0:
+				empty = time.Time{}
+			case empty.IsZero():
+				empty = now
+			}
+			if len(before) > 0 && len(shown) == 0 && (empty.IsZero() || now.Sub(empty) < grace) {
+				t.Fatalf("the set was emptied at %v, and etcd has been empty since %v", now.Sub(zero), empty.Sub(zero))
 			}
 			if connected && now.Sub(quiet) >= grace {
 				g.wake(now)

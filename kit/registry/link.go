@@ -47,7 +47,27 @@ type session struct {
 	client   *clientv3.Client
 	endpoint string
 	watchers atomic.Int32 // watches that are open
+
+	opened       time.Time
+	usual, young time.Duration // how long a request may take, and while the session is young
 }
+
+// patience is how long a request may take now. An etcd that thousands come back to is slow; if all of them gave up on it
+// after the usual time and began again, it would stay slow. So after attempts that ran out of time the next session has
+// more of it, until it has lasted for a while.
+func (s *session) patience() time.Duration {
+	if time.Since(s.opened) < youngFor*s.young {
+		return s.young
+	}
+	return s.usual
+}
+
+const (
+	// patienceMax is how many times the usual time a request may take at most.
+	patienceMax = 4
+	// youngFor is how many such requests a session stays young.
+	youngFor = 2
+)
 
 var (
 	errSilent       = errors.New("a watch was silent")
@@ -66,24 +86,27 @@ func (l *link) run(ctx context.Context) {
 	at := rand.IntN(len(endpoints))
 	wait := backoff{min: l.cfg.BackoffMin, max: l.cfg.BackoffMax}
 	down := false
+	timeouts := 0
 	for failures := 0; ctx.Err() == nil; at = (at + 1) % len(endpoints) {
-		s, err := l.open(ctx, endpoints[at])
+		s, err := l.open(ctx, endpoints[at], time.Duration(min(1+timeouts/len(endpoints), patienceMax))*l.cfg.RequestTimeout)
 		if err == nil {
-			opened := time.Now()
 			if down {
 				l.logger.LogAttrs(ctx, slog.LevelInfo, "etcd answers again", slog.String("endpoint", s.endpoint))
 				down = false
 			}
 			err = l.hold(ctx, s)
-			if time.Since(opened) > l.cfg.BackoffMax {
+			if time.Since(s.opened) > max(l.cfg.BackoffMax, youngFor*s.young) {
 				wait.reset()
-				failures = 0
+				failures, timeouts = 0, 0
 			}
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		l.stats.sessionFailures.Add(1)
+		if isTimeout(err) {
+			timeouts++
+		}
 		if isAuth(err) {
 			l.stats.authFailures.Add(1)
 		}
@@ -100,7 +123,7 @@ func (l *link) run(ctx context.Context) {
 }
 
 // open makes a client and asks it something that needs a leader.
-func (l *link) open(ctx context.Context, endpoint string) (*session, error) {
+func (l *link) open(ctx context.Context, endpoint string, patience time.Duration) (*session, error) {
 	sctx, fail := context.WithCancelCause(ctx)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   []string{endpoint},
@@ -108,7 +131,7 @@ func (l *link) open(ctx context.Context, endpoint string) (*session, error) {
 		Username:    l.cfg.Username,
 		Password:    l.cfg.Password,
 		Context:     sctx,
-		DialTimeout: l.cfg.RequestTimeout,
+		DialTimeout: patience,
 		// The second line behind silence of watches and timeouts of requests: pings of HTTP/2, no more often than etcd allows.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: l.cfg.RequestTimeout,
@@ -123,14 +146,15 @@ func (l *link) open(ctx context.Context, endpoint string) (*session, error) {
 		fail(err)
 		return nil, fmt.Errorf("registry: connect to %s: %w", endpoint, err)
 	}
-	s := &session{ctx: sctx, fail: fail, client: client, endpoint: endpoint}
-	rctx, cancel := context.WithTimeout(sctx, l.cfg.RequestTimeout)
+	s := &session{ctx: sctx, fail: fail, client: client, endpoint: endpoint, usual: l.cfg.RequestTimeout, young: patience}
+	rctx, cancel := context.WithTimeout(sctx, patience)
 	defer cancel()
 	// Not by client.Get, which would wait for a connection that is refused until the time is over, and not say why.
 	_, err = pb.NewKVClient(client.ActiveConnection()).Range(rctx, &pb.RangeRequest{Key: []byte(l.cfg.Prefix + servicesPart), CountOnly: true})
 	err = rpctypes.Error(err)
 	if err == nil || errors.Is(err, rpctypes.ErrPermissionDenied) {
 		// Who may not read this key may still read others; it was a member with a leader who said so.
+		s.opened = time.Now()
 		return s, nil
 	}
 	fail(err)
@@ -143,7 +167,7 @@ func (l *link) hold(ctx context.Context, s *session) error {
 	l.stats.sessions.Add(1)
 	var tasks sync.WaitGroup
 	tasks.Go(s.observe)
-	tasks.Go(func() { s.prod(l.cfg.silenceMax() / 3) })
+	tasks.Go(func() { s.prod(silenceMax(s.usual) / 3) })
 	l.publish(s, nil)
 	<-s.ctx.Done()
 	err := context.Cause(s.ctx)
@@ -237,6 +261,10 @@ func isAuth(err error) bool {
 		}
 	}
 	return codeOf(err) == codes.Unauthenticated
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, errSilent) || errors.Is(err, context.DeadlineExceeded) || codeOf(err) == codes.DeadlineExceeded
 }
 
 // endsSession tells errors after which another session, perhaps with another member, is the way on. The others are about

@@ -221,7 +221,7 @@ func (r *registrar) beat(ctx context.Context, s *session, all []*Registration) e
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	sent := time.Now()
 	a, err := s.client.Grant(ctx, int64(r.cfg.TTL/time.Second))
@@ -239,7 +239,7 @@ func (r *registrar) beat(ctx context.Context, s *session, all []*Registration) e
 }
 
 func (r *registrar) renew(ctx context.Context, s *session) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	r.stats.heartbeats.Add(1)
 	sent := time.Now()
@@ -259,7 +259,7 @@ type found struct {
 // look reads the keys of the registrations. The values come with them and are not looked at: without values, etcd 3.7
 // leaves out the lease as well.
 func (r *registrar) look(ctx context.Context, s *session, all []*Registration) ([]found, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	ops := make([]clientv3.Op, len(all))
 	for n, g := range all {
@@ -308,7 +308,7 @@ func (r *registrar) keep(ctx context.Context, s *session, g *Registration, key f
 		r.kept(ctx, g)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	unchanged := clientv3.Compare(clientv3.ModRevision(g.key), "=", key.revision) // 0 for a key that is not there
 	a, err := s.client.Txn(ctx).If(unchanged).Then(clientv3.OpPut(g.key, g.text(), clientv3.WithLease(r.lease))).Commit()
@@ -350,7 +350,7 @@ func (r *registrar) kept(ctx context.Context, g *Registration) {
 
 // erase deletes the key of a deregistered instance, if it is still ours.
 func (r *registrar) erase(ctx context.Context, s *session, g *Registration) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	for _, lease := range r.leases {
 		ours := clientv3.Compare(clientv3.LeaseValue(g.key), "=", lease)

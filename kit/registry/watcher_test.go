@@ -335,6 +335,22 @@ func TestNoInstanceIsSeenBeyondTheBound(t *testing.T) {
 	}
 }
 
+func TestASessionThatEndsBeforeAnythingWasListedTellsNothing(t *testing.T) {
+	r := &Registry{}
+	f := newFeed(r, "orders")
+	f.guard.disconnect(zero)
+	f.publish()
+	if got := f.set.Load(); got.Version != 0 || got.Freshness != Unknown {
+		t.Errorf("callers see version %d, %s", got.Version, got.Freshness)
+	}
+	f.archive = &archive{}
+	f.guard.list(zero, map[string]Instance{}, false)
+	f.publish()
+	if got := f.set.Load(); got.Version != 1 || got.Freshness != Fresh {
+		t.Errorf("after an empty list callers see version %d, %s", got.Version, got.Freshness)
+	}
+}
+
 func TestAWatchThatWasMovedToAnotherEtcd(t *testing.T) {
 	f := &feed{cluster: 1, revision: 10}
 	for _, c := range []struct {
