@@ -320,6 +320,9 @@ func (e *Engine) attempt(ctx context.Context, def defined, r *record, data []byt
 // and a database that starts again are over by then.
 const saveTries = 6
 
+// saveTimeout is for one try. It may outlast the lease: what is written then is under the fence, or not at all.
+const saveTimeout = 5 * time.Second
+
 // save writes the transition that r is after, and tells whether it is written.
 func (e *Engine) save(ctx context.Context, r *record, data []byte, owner string, due time.Duration) bool {
 	e.log.fail.at("before save")
@@ -332,7 +335,7 @@ func (e *Engine) save(ctx context.Context, r *record, data []byte, owner string,
 // not end with ctx: what has happened is to be written down.
 func (e *Engine) write(ctx context.Context, f func(context.Context) error) bool {
 	for try := 1; ; try++ {
-		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
+		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 		err := f(one)
 		cancel()
 		if err == nil {
@@ -342,7 +345,7 @@ func (e *Engine) write(ctx context.Context, f func(context.Context) error) bool 
 			e.stats.fenced.Add(1)
 			return false
 		}
-		e.database(ctx, err)
+		e.stats.logErrors.Add(1)
 		if try == saveTries {
 			return false
 		}
@@ -385,7 +388,7 @@ func (e *Engine) count(ctx context.Context, before, r *record) {
 	}
 }
 
-// database writes a line when the log's database is lost and when it is found again.
+// database writes a line when the log's database is lost and when it is found again, as those see it who look for work.
 func (e *Engine) database(ctx context.Context, err error) {
 	if err == nil {
 		if e.lost.Load() && e.lost.Swap(false) {
