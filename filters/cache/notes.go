@@ -93,7 +93,8 @@ func (t *Tier) tellOne(l *tierLink, p *purgeNote) (at stamp, err error) {
 	}
 	for tries := 0; ; tries++ {
 		ctx, cancel := t.inTime(0)
-		id, err := t.note.Exec(ctx, l, []string{stream.count, stream.key}, []string{decimal(ledgerMax), decimal(notesKept.Milliseconds()), t.node, p.kind, p.value}).ToString()
+		said := []string{decimal(ledgerMax), decimal(notesKept.Milliseconds()), t.node, p.kind, p.value}
+		id, err := t.note.Exec(ctx, l, []string{stream.count, stream.key}, said).ToString()
 		cancel()
 		if err == nil {
 			ms, _ := parseID(id)

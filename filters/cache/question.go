@@ -42,7 +42,8 @@ func (f *Filter) askTier(x *gateway.Exchange, v *visit) bool {
 		t.counts.busy.Add(1)
 		return false
 	}
-	q := &question{f: f, hash: v.hash, url: string(v.url), prefix: bytes.Clone(v.prefix), since: f.store.generation(v.hash), until: x.Now().Add(t.spec.Wait)}
+	q := &question{f: f, hash: v.hash, url: string(v.url), prefix: bytes.Clone(v.prefix),
+		since: f.store.generation(v.hash), until: x.Now().Add(t.spec.Wait)}
 	x.Request.CopyTo(&q.asked)
 	q.wake = x.SuspendUntil(q.until, f.tierLate)
 	t.asks <- q // there is room: asking says so

@@ -147,7 +147,7 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	f := &Filter{spec: s, guard: guard, store: gateway.Recall(memory, StoreKey+guard.Name, NewStore)}
 	guard.Tell = f.store.tell
 	if s.Tier != nil {
-		key := tierKey + guard.Name + "/" + s.Tier.Name + "/" + s.Tier.Wait.String() + "/" + strconv.FormatInt(s.Tier.EntryBytes, 10) + "/" + s.Tier.Redis.Key()
+		key := fmt.Sprintf("%s%s/%s/%v/%d/%s", tierKey, guard.Name, s.Tier.Name, s.Tier.Wait, s.Tier.EntryBytes, s.Tier.Redis.Key())
 		t := gateway.Recall(memory, key, func() *Tier { return newTier(*s.Tier, f.store) })
 		guard.Tell = func(yield func(number string, value float64)) {
 			f.store.tell(yield)

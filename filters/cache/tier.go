@@ -46,13 +46,15 @@ func (s *TierSpec) fill(filter string, entryBytes int64) (problems []Problem) {
 	}
 	s.EntryBytes = min(s.EntryBytes, entryBytes)
 	if s.Redis.Timeout < time.Millisecond || s.Redis.Timeout > tierTimeMax {
-		problems = append(problems, Problem{"redis.timeout", s.Redis.Timeout.String() + " is not between 1ms and " + tierTimeMax.String(), "write 100ms, or leave it out"})
+		problems = append(problems, Problem{"redis.timeout", s.Redis.Timeout.String() + " is not between 1ms and " + tierTimeMax.String(),
+			"write 100ms, or leave it out"})
 	}
 	if s.NoPassword != "" {
 		problems = append(problems, Problem{"redis.password_env", s.NoPassword, "start the gateway with it, or remove the line"})
 	}
 	if s.Wait < time.Millisecond || s.Wait > tierTimeMax {
-		problems = append(problems, Problem{"redis.wait", s.Wait.String() + " is not between 1ms and " + tierTimeMax.String(), "requests wait for it: write 50ms, or leave it out"})
+		problems = append(problems, Problem{"redis.wait", s.Wait.String() + " is not between 1ms and " + tierTimeMax.String(),
+			"requests wait for it: write 50ms, or leave it out"})
 	}
 	return problems
 }
