@@ -6,7 +6,7 @@ import (
 )
 
 func compileMirror(s *mirror.Spec, c Context) (*Filter, []Problem) {
-	guard := gateway.NewGuard("mirror", c.Name, c.Mode, c.Memory)
+	guard := gateway.NewGuard(mirror.Kind, c.Name, c.Mode, c.Memory)
 	f, problems := mirror.Compile(*s, guard, c.Memory)
 	if f == nil {
 		return nil, each(problems, func(p mirror.Problem) Problem { return Problem(p) })

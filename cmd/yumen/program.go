@@ -73,7 +73,7 @@ Exit codes: 0 success; 1 what was asked for could not be done or is not so; 2 th
 	root.AddCommand(
 		p.run(), p.proxy(), p.demo(),
 		p.check(), p.explain(), p.schema(),
-		p.status(), p.why(), p.guards(), p.split(), p.purge(), p.reload(), p.revisions(), p.rollback(), p.drain(), p.upgrade(),
+		p.status(), p.why(), p.guards(), p.split(), p.mirror(), p.purge(), p.reload(), p.revisions(), p.rollback(), p.drain(), p.upgrade(),
 		p.version(),
 	)
 	judgeArgs(root)

@@ -21,9 +21,9 @@ func (p *program) split() *cobra.Command {
 		Short:   "Show how requests are split among versions, and change it",
 		Long: `Show how the running gateway splits requests among versions, and change the weights at once, while the document stays.
 
-Variants that are not named share the rest as they do now. What is set lasts until the process ends, or a document
-with other weights of the split comes into force: what is to last belongs into the document. A split
-whose filter has no name is called after its route: home/split.`,
+Variants that are not named share the rest as they do now. What is set lasts, over upgrades and restarts too, until a document
+with other variants or weights of the split comes into force. A split whose filter has no name is called after its
+route: home/split.`,
 		Example: `  yumen split
   yumen split shop canary=10%
   yumen split shop --all green

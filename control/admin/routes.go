@@ -39,6 +39,8 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/api/decisions", "what guards decided of late, newest first (?request_id= &guard= &route= &key= &refused=true &max=)", s.listDecisions},
 		{"GET", "/api/caches", "caches: what they keep, and how often it was of use", s.listCaches},
 		{"POST", "/api/caches/{name}/purge", "take responses out of one (?url= or ?prefix= or ?tag= or ?all=true)", s.purgeCache},
+		{"GET", "/api/mirrors", "what mirrors have copied, and in what the answers of both versions differ", s.listMirrors},
+		{"GET", "/api/mirrors/{name}", "one mirror", s.getMirror},
 		{"GET", "/api/splits", "how requests are split among versions, and what became of them", s.listSplits},
 		{"GET", "/api/splits/{name}", "one split", s.getSplit},
 		{"PUT", "/api/splits/{name}", "set weights while the document stays", s.setSplit},

@@ -56,6 +56,9 @@ const Field = "X-Yumen-Mirror"
 
 var field = []byte(Field)
 
+// Kind is what a document calls the filter.
+const Kind = "mirror"
+
 // Problem is what is wrong with a Spec.
 type Problem struct {
 	Field string // of the settings
@@ -129,7 +132,7 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	guard.Tell = f.tell
 	if f.spec.Compare != nil {
 		f.report = gateway.Recall(memory, reportKey(guard.Name, &f.spec), newReport)
-		guard.Detail = f.report.view
+		guard.Detail = func() any { return f.report.view() }
 	}
 	return f, nil
 }

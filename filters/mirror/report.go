@@ -48,7 +48,8 @@ type report struct {
 	mu struct {
 		sync.Mutex
 		table    compare.Table
-		examples []Example // a ring
+		seen     map[string]sighting // by the place's path, of those that are no noise
+		examples []Example           // a ring
 		last     int
 	}
 }
@@ -121,6 +122,7 @@ func (r *report) judge(j job) {
 	switch {
 	case len(left) > 0:
 		r.add(different)
+		r.see(j, left)
 		r.keep(j, left)
 	case len(found) > 0:
 		r.add(noise)
@@ -129,6 +131,30 @@ func (r *report) judge(j job) {
 
 // plainFactor is how many times as long as what is compared a body may be that was encoded.
 const plainFactor = 4
+
+// sighting is when a place was seen: the request of its example, and the last time.
+type sighting struct {
+	id   string
+	last time.Time
+}
+
+// see notes the places of a request. There are as many as the table has, at most.
+func (r *report) see(j job, left []compare.Difference) {
+	if r.mu.seen == nil {
+		r.mu.seen = map[string]sighting{}
+	}
+	for i := range left {
+		s, ok := r.mu.seen[left[i].Path]
+		switch {
+		case !ok && len(r.mu.seen) == compare.RowsMax:
+			continue
+		case !ok: // whose values the table has as the example
+			s.id = j.id
+		}
+		s.last = j.at
+		r.mu.seen[left[i].Path] = s
+	}
+}
 
 // exampleMax is how many differences of one request are kept as an example.
 const exampleMax = 8
@@ -152,6 +178,9 @@ type Discrepancy struct {
 	// Of a place, over all comparisons.
 	Different uint64 `json:"different,omitempty"`
 	Noise     uint64 `json:"noise,omitempty"`
+	// Of a place: the request of the example, and when it was seen last, both of differences that were no noise.
+	RequestID string    `json:"request_id,omitempty"`
+	LastSeen  time.Time `json:"last_seen,omitzero"`
 }
 
 func discrepancy(d *compare.Difference) Discrepancy {
@@ -190,7 +219,7 @@ type Latency struct {
 }
 
 // view is for gateway.Guard. From any goroutine.
-func (r *report) view() any {
+func (r *report) view() Report {
 	v := Report{Verdicts: map[string]uint64{}, Old: r.old.view(), New: r.next.view(), Places: []Discrepancy{}, Examples: []Example{}}
 	for i := range r.counts {
 		v.Verdicts[verdictWords[i]] = r.counts[i].Load()
@@ -202,6 +231,9 @@ func (r *report) view() any {
 	for i := range rows {
 		d := discrepancy(&rows[i].Difference)
 		d.Different, d.Noise = rows[i].Count, rows[i].Noise
+		if s, ok := r.mu.seen[d.Path]; ok && d.Different > 0 {
+			d.RequestID, d.LastSeen = s.id, s.last
+		}
 		v.Places = append(v.Places, d)
 	}
 	for i := range r.mu.examples {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,7 +20,8 @@ func settings() *Compare { return &Compare{BodyBytesMax: 1000, Examples: 3} }
 
 // submitted makes jobs of bodies: old, new, and old again.
 func submitted(id, old, next, again string) job {
-	return job{&comparison{id: id, old: answerOf(old), next: answerOf(next), again: answerOf(again), asked: again != ""}, settings()}
+	seconds, _ := strconv.ParseInt(id, 10, 64)
+	return job{&comparison{id: id, at: time.Unix(seconds, 0), old: answerOf(old), next: answerOf(next), again: answerOf(again), asked: again != ""}, settings()}
 }
 
 func TestReport(t *testing.T) {
@@ -42,11 +44,11 @@ func TestReport(t *testing.T) {
 			t.Errorf("%+v: %v", c, r.view())
 		}
 	}
-	v := r.view().(Report)
+	v := r.view()
 	if len(v.Examples) != 3 || v.Examples[0].RequestID != "6" || v.Examples[2].RequestID != "4" {
 		t.Errorf("%+v", v.Examples)
 	}
-	if p := v.Places[0]; p.Path != "$.a" || p.Different != 4 || p.Was != "1" || p.Is != "2" {
+	if p := v.Places[0]; p.Path != "$.a" || p.Different != 4 || p.Was != "1" || p.Is != "2" || p.RequestID != "2" || !p.LastSeen.Equal(time.Unix(6, 0)) {
 		t.Errorf("%+v", v.Places)
 	}
 }
@@ -116,5 +118,19 @@ func TestTimes(t *testing.T) {
 	v := all.view()
 	if v.P50 < 50 || v.P50 > 61 || v.P99 < 99 || v.P99 > 120 || new(times).view() != (Latency{}) {
 		t.Errorf("%+v", v)
+	}
+}
+
+// places_seen: keys of objects are the sender's to choose.
+func TestPlacesSeenAreBounded(t *testing.T) {
+	r := newReport()
+	for i := range compare.RowsMax + 50 {
+		r.judge(submitted(fmt.Sprint(i), fmt.Sprintf(`{"k%d":1}`, i), fmt.Sprintf(`{"k%d":2}`, i), ""))
+	}
+	if n := len(r.mu.seen); n != compare.RowsMax {
+		t.Errorf("%d places", n)
+	}
+	if v := r.view(); len(v.Places) != compare.RowsMax || v.PlacesHidden == 0 {
+		t.Errorf("%d places, %d hidden", len(v.Places), v.PlacesHidden)
 	}
 }
