@@ -104,6 +104,7 @@ func (p *plane) counts(i int) metrics.Loop {
 		AcceptsRefused:     s.Refused.Load(),
 		AcceptPauses:       s.AcceptPauses.Load(),
 		ConnectionsMoved:   w.Moved(),
+		ConnectionsDelayed: w.Delayed(),
 		ConnectionsStarved: w.Starved(),
 	}
 }

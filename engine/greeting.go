@@ -3,6 +3,7 @@ package engine
 import (
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/clienthello"
@@ -27,7 +28,7 @@ type greeting struct {
 	in          buf.Chain
 	peer, local netip.AddrPort
 	step        greetingStep
-	heard       loop.Events // the client's end, of which the loop tells once
+	heard       loop.Events // what the loop tells once: the client's end, and what came while nobody read
 	tls         *tlsconn.Conn
 	handshake   *tlsconn.Handshake // under way; the descriptor is borrowed
 	gone        bool               // given up; its handshake ends
@@ -38,7 +39,8 @@ type greeting struct {
 type greetingStep uint8
 
 const (
-	awaitProxy   greetingStep = iota // the PROXY header
+	awaitTurn    greetingStep = iota // until its address has paid for what others wasted; nothing is read meanwhile
+	awaitProxy                       // the PROXY header
 	awaitTLS                         // the handshake
 	awaitPreface                     // enough to tell HTTP/2 from HTTP/1
 	awaitHello                       // the ClientHello of a TLS that ends elsewhere
@@ -51,24 +53,61 @@ func (c *ServerConfig) greets() bool {
 
 func (c *ServerConfig) speaksHTTP2() bool { return c.Protocols&HTTP2 != 0 && c.H2 != nil }
 
-// greet begins a greeting.
-func greet(p *port, fd int, peer netip.AddrPort) error {
-	g := &greeting{w: p.w, port: p, config: p.config, peer: peer}
+// greet begins a greeting, which waits a while before anything is read.
+func greet(p *port, fd int, peer netip.AddrPort, wait time.Duration) error {
+	g := &greeting{w: p.w, port: p, config: p.config, peer: peer, step: awaitProxy}
 	g.timer.Init(g)
 	if err := g.w.Loop.Adopt(&g.sock, fd, g); err != nil {
 		return err
 	}
 	p.handler.Opened()
 	g.w.greetings.add(g)
+	switch {
+	case g.config.Proxy != nil && g.config.Proxy.trusts(peer.Addr()):
+		g.wind() // whose connection it is, the header tells
+	case wait > 0:
+		g.stand(wait)
+	default:
+		g.wind()
+		g.afterProxy()
+	}
+	return nil
+}
+
+// wind sets the deadline of what is waited for.
+func (g *greeting) wind() {
 	limit := g.config.HeadTimeout
 	if g.config.TLS != nil {
 		limit = g.config.TLS.Timeout
 	}
 	g.w.Loop.Arm(&g.timer, g.w.Loop.Now().Add(limit))
-	if g.config.Proxy == nil || !g.config.Proxy.trusts(peer.Addr()) {
-		g.afterProxy()
+}
+
+// stand lets the connection wait for its turn. It is paid for in advance: those who wait go on one after the other, not all
+// at the moment when the debt is paid.
+func (g *greeting) stand(wait time.Duration) {
+	if g.w.debts.waiting >= waitingMax {
+		g.fail(ClosedByDebt)
+		return
 	}
-	return nil
+	g.w.debts.waiting++
+	g.w.delayed.Add(1)
+	g.step = awaitTurn
+	g.owe()
+	g.w.Loop.Arm(&g.timer, g.w.Loop.Now().Add(wait))
+}
+
+// turn goes on with a connection that has waited.
+func (g *greeting) turn() {
+	g.w.debts.waiting--
+	g.wind()
+	g.afterProxy()
+	switch {
+	case g.gone:
+	case g.in.Len() > 0 && g.look():
+	case g.heard != 0:
+		g.Ready(g.heard) // of which the loop told while nobody read
+	}
 }
 
 // Ready is called by the loop.
@@ -76,6 +115,10 @@ func (g *greeting) Ready(ev loop.Events) {
 	g.heard |= ev & loop.Hangup
 	if g.handshake != nil {
 		g.handshake.Wake()
+		return
+	}
+	if g.step == awaitTurn {
+		g.heard |= ev & loop.Readable
 		return
 	}
 	if ev&(loop.Readable|loop.Hangup) == 0 {
@@ -113,6 +156,8 @@ func (g *greeting) Ready(ev loop.Events) {
 func (g *greeting) look() bool {
 	step := g.step
 	switch step {
+	case awaitTurn:
+		return true
 	case awaitProxy:
 		g.lookProxy()
 	case awaitTLS:
@@ -150,6 +195,11 @@ func (g *greeting) lookProxy() {
 			g.peer, g.local = h.Source, h.Destination
 		}
 		g.in.Skip(g.w.Bufs, n)
+		if wait := g.w.debts.wait(g.peer.Addr(), g.w.Loop.Now()); wait > 0 {
+			g.heard |= loop.Readable // there may be more behind the header
+			g.stand(wait)
+			return
+		}
 		g.afterProxy()
 	}
 }
@@ -192,6 +242,7 @@ func (g *greeting) shaken(err error) {
 		g.port.closed(g.why)
 	case err != nil:
 		// Also a certificate authority that looked whether a name is ours, and has its answer.
+		g.owe()
 		g.fail(ClosedByHandshake)
 	case g.config.Protocols == Raw:
 		g.become(Raw, nil)
@@ -259,8 +310,17 @@ func (g *greeting) violated(r *message.Refusal) {
 	g.fail(ClosedByGreeting)
 }
 
+// owe has the client's address pay for the connection.
+func (g *greeting) owe() {
+	g.w.debts.owe(g.peer.Addr(), wastedByConn, g.config.DebtMax, g.w.Loop.Now())
+}
+
 // fail gives the connection up.
 func (g *greeting) fail(why CloseReason) {
+	if g.step == awaitTurn {
+		g.w.debts.waiting--
+		g.step = awaitProxy
+	}
 	g.over()
 	g.why = why
 	g.in.Release(g.w.Bufs)
@@ -280,6 +340,10 @@ func (g *greeting) over() {
 
 // Expire is called by the loop.
 func (g *greeting) Expire(*loop.Timer) {
+	if g.step == awaitTurn {
+		g.turn()
+		return
+	}
 	why := ClosedByHeadTimeout
 	if g.step == awaitTLS {
 		why = ClosedByHandshakeTimeout

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"time"
 
 	"github.com/yumen-io/yumen/engine/buf"
 	"github.com/yumen-io/yumen/engine/h2"
@@ -32,6 +33,7 @@ type h2Server struct {
 	streams  map[uint32]*Stream // those open, and those answered whose last bytes are still queued
 	waking   []*Stream          // to be handed what they hold, in the next turn
 	requests int
+	wasted   int // requests that came to nothing by the client's doing
 	leaving  parting
 	leftover []*Stream // those answered, whose last bytes wait for windows or for their turn
 	crowded  bool      // somebody was told to pause for what the others have queued
@@ -153,6 +155,7 @@ func (c *h2Server) take(ev message.Event) {
 		if r := c.codec.Refusal(ev.Stream); r != nil { // it broke the rules of the stream, and was told so
 			c.port.handler.Violated(&c.ServerConn, r)
 		}
+		c.wasted++
 		c.failStream(s, errClientGone)
 	}
 }
@@ -472,6 +475,8 @@ func (c *h2Server) closeIdle() {
 func (c *h2Server) violated(r *message.Refusal) {
 	c.port.handler.Violated(&c.ServerConn, r)
 	c.why, c.rude = ClosedByRefusal, true
+	wasted := wastedByConn + time.Duration(c.wasted+len(c.streams))*wastedByRequest
+	c.w.debts.owe(c.peer.Addr(), wasted, c.config.DebtMax, c.w.Loop.Now())
 	c.failAll()
 	c.finish()
 }

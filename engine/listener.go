@@ -278,8 +278,9 @@ func (p *port) adopt(fd int, peer netip.AddrPort) {
 
 // begin makes a connection of a descriptor.
 func (p *port) begin(fd int, peer netip.AddrPort) error {
-	if p.config.greets() {
-		return greet(p, fd, peer)
+	wait := p.w.debts.wait(peer.Addr(), p.w.Loop.Now())
+	if wait > 0 || p.config.greets() {
+		return greet(p, fd, peer, wait)
 	}
 	s := newServer(p, p.config, peer, p.config.Protocols)
 	c := s.conn()

@@ -36,6 +36,9 @@ type ServerConfig struct {
 	// A slow but steady phone passes; a client that dribbles to hold a connection does not. Zero asks for a byte a window.
 	BodyRateMin int64
 	BodyWindow  time.Duration
+	// DebtMax is how long a new connection may have to wait because of what others from its address, cut off for breaking
+	// HTTP/2 or for a failed handshake, have wasted. Zero: it does not.
+	DebtMax time.Duration
 	// RequestsMax is how many requests a connection may carry before it is asked to come again; zero is no limit.
 	RequestsMax int
 }
@@ -90,12 +93,14 @@ const (
 	ClosedByHandshakeTimeout
 	ClosedByGreeting
 	ClosedByAge
+	ClosedByDebt
 	closeReasons
 )
 
 var closeReasonWords = [closeReasons]string{
 	"client", "answered", "refused", "head_timeout", "idle_timeout", "body_rate", "send_timeout", "reset", "drain", "aborted",
 	"tunnel", "handshake", "handshake_timeout", "greeting", "age",
+	"debt",
 }
 
 // String returns the word for logs and metrics.

@@ -21,10 +21,12 @@ type Worker struct {
 	servers   serverList   // every connection from a client
 	greetings greetingList // those that are not one yet
 	starved   starved
+	debts     debts
 	draining  bool
 
 	// Published.
-	moved atomic.Uint64
+	moved   atomic.Uint64
+	delayed atomic.Uint64
 }
 
 // NewWorker returns a worker on a loop. bufBytesMax bounds the bytes of its buffers in use, zero for no bound.
@@ -32,6 +34,7 @@ func NewWorker(l *loop.Loop, bufBytesMax int) *Worker {
 	w := &Worker{Loop: l, Bufs: buf.NewPool(bufBytesMax), pieces: make([][]byte, 0, piecesMax)}
 	w.starved.w = w
 	w.starved.timer.Init(&w.starved)
+	w.debts.init()
 	return w
 }
 
@@ -40,6 +43,10 @@ func (w *Worker) Starved() uint64 { return w.starved.count.Load() }
 
 // Moved returns how many connections were accepted here and handed to a worker with fewer. Safe from any goroutine.
 func (w *Worker) Moved() uint64 { return w.moved.Load() }
+
+// Delayed returns how many connections had to wait because of what others from their address had wasted. Safe from any
+// goroutine.
+func (w *Worker) Delayed() uint64 { return w.delayed.Load() }
 
 // streamsKept bounds the free streams of a loop.
 const streamsKept = 1024

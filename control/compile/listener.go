@@ -48,6 +48,7 @@ func listenerPlan(l *config.Listener) *ListenerPlan {
 		BodyRateMin: l.Timeouts.BodyMinRate,
 		BodyWindow:  max(l.Timeouts.BodyGrace, bodyWindowMin),
 		RequestsMax: l.Limits.Requests,
+		DebtMax:     l.Timeouts.Debt,
 	}
 	if server.BodyRateMin == 0 {
 		// Without a rate, a body must still make some progress.

@@ -29,6 +29,7 @@ type ListenerTimeouts struct {
 	BodyMinRate  int64 // bytes per second, 0 for none
 	BodyGrace    time.Duration
 	MaxAge       time.Duration // of a connection
+	Debt         time.Duration
 }
 
 // ListenerLimits bound what a client can send. Zero means no bound, where allowed.
@@ -102,6 +103,8 @@ var listenerTimeoutsObject = sync.OnceValue(func() *object[ListenerTimeouts] {
 				`How long a body may take before its rate is judged, so that a slow start is no offence.`),
 			def("max_age", orOff(duration(time.Second, 7*24*time.Hour)), func(v *T) *time.Duration { return &v.MaxAge }, 0,
 				`After which a connection is asked to leave, by GOAWAY or Connection: close, when what runs on it is done. Off: only what stands behind a balancer needs its clients to come anew now and then.`),
+			def("debt", orOff(duration(10*time.Millisecond, time.Minute)), func(v *T) *time.Duration { return &v.Debt }, 2*time.Second,
+				`How long a new connection may have to wait because others from its address (IPv6: its /64) were cut off for breaking HTTP/2 or failed in their handshake: until twenty times what they wasted has passed, and no longer than this. It takes the profit out of a flood that comes again and again; connections that stand, and addresses that broke nothing, never wait.`),
 		},
 	}
 })

@@ -61,6 +61,7 @@ const (
 	famAcceptsRefused
 	famAcceptPauses
 	famConnsMoved
+	famConnsDelayed
 	famConnsStarved
 
 	famHandshakes
@@ -162,6 +163,8 @@ var families = [familyCount]family{
 		"Times a loop stopped accepting for a while, because accepting failed and could not be put right at once."},
 	famConnsMoved: {"yumen_loop_connections_moved_total", counterKind, []string{"loop"},
 		"Client connections that the loop accepted and handed to one with fewer."},
+	famConnsDelayed: {"yumen_loop_connections_delayed_total", counterKind, []string{"loop"},
+		"Client connections that had to wait before anything was read, because others from their address were cut off for breaking HTTP/2 or failed in their handshake (timeouts.debt)."},
 	famConnsStarved: {"yumen_loop_connections_starved_total", counterKind, []string{"loop"},
 		"Times a client connection had to wait with its next request because the loop's buffers were at their limit (limits.buffer_bytes)."},
 

@@ -169,6 +169,7 @@ type Loop struct {
 	AcceptsRefused     uint64 // connections closed at once for want of descriptors
 	AcceptPauses       uint64 // times it stopped accepting for a while
 	ConnectionsMoved   uint64 // connections handed to another loop
+	ConnectionsDelayed uint64 // connections that had to wait for what others from their address wasted
 	ConnectionsStarved uint64 // connections that had to wait for memory
 }
 

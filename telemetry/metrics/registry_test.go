@@ -127,7 +127,7 @@ func TestAddsOfAllLoopsAreSummed(t *testing.T) {
 		AccessLog: func() AccessLog { return AccessLog{Written: 5, Dropped: 2, Lost: 1} },
 		Loop: func(loop int) Loop {
 			n := uint64(10 * loop)
-			return Loop{n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7}
+			return Loop{n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 8, n + 7}
 		},
 		Endpoints: func(yield func(Endpoint) bool) {
 			_ = yield(Endpoint{"app", "10.0.0.1:80", true}) && yield(Endpoint{"app", "10.0.0.2:80", false})
@@ -179,6 +179,7 @@ func TestAddsOfAllLoopsAreSummed(t *testing.T) {
 		`yumen_loop_accepts_refused_total{loop="1"}`:                       14,
 		`yumen_loop_accept_pauses_total{loop="1"}`:                         15,
 		`yumen_loop_connections_moved_total{loop="1"}`:                     16,
+		`yumen_loop_connections_delayed_total{loop="1"}`:                   18,
 		`yumen_loop_connections_starved_total{loop="1"}`:                   17,
 		`yumen_loop_mailbox_wakes_total{loop="2"}`:                         absent,
 		`yumen_config_revision`:                                            7,

@@ -329,6 +329,7 @@ func (s *scrape) loop(name string, l Loop) {
 	s.emit(famAcceptsRefused, float64(l.AcceptsRefused), name)
 	s.emit(famAcceptPauses, float64(l.AcceptPauses), name)
 	s.emit(famConnsMoved, float64(l.ConnectionsMoved), name)
+	s.emit(famConnsDelayed, float64(l.ConnectionsDelayed), name)
 	s.emit(famConnsStarved, float64(l.ConnectionsStarved), name)
 }
 

@@ -4,7 +4,7 @@ package block
 type Limits struct {
 	// ListBytesMax bounds a head or a trailer section, counted as RFC 9113 6.5.2 counts it for
 	// SETTINGS_MAX_HEADER_LIST_SIZE: 32 bytes for each field beside its name and its value (431, large_head or
-	// large_trailers). 32 kB, as in HTTP/1. Four times as much in one block, encoded or decoded, ends the connection
+	// large_trailers). 32 kB, as in HTTP/1. Twice as much in one block, encoded or decoded, ends the connection
 	// (hpack_bomb): a block that is refused already is read on only to keep the two tables in step.
 	ListBytesMax int
 	// FieldsMax bounds the number of fields, without pseudo-fields and crumbs of cookies (431, many_fields). 100, as in
@@ -44,7 +44,7 @@ const (
 	// fieldOverhead is what a field counts beside its name and value (RFC 7541 4.1, RFC 9113 6.5.2).
 	fieldOverhead = 32
 	// bombFactor times ListBytesMax is more than anybody sends who wants an answer.
-	bombFactor = 4
+	bombFactor = 2
 	// savedKept bounds what a connection keeps of the memory in which a field waited for the rest of its block.
 	savedKept = 4 << 10
 	// methodBytesMax: the longest registered method (UPDATEREDIRECTREF) has 17 letters.

@@ -240,9 +240,9 @@ var limitSamples = []struct {
 	{Trailers, "a: b" + fat(401-34), "431 large_trailers"},
 	{Response, ":status: 200" + fat(400-42), "200 len=-1 [x: " + strings.Repeat("v", 325) + "]"},
 	{Response, ":status: 200" + fat(401-42), "431 large_head"},
-	{Response, ":status: 200" + fat(1600-42), "431 large_head"},
-	{Response, ":status: 200" + fat(1601-42), "connection: hpack_bomb"},
-	{Response, ":status: 101; X: y" + fat(1601-42-34), "connection: hpack_bomb"}, // though it is refused already
+	{Response, ":status: 200" + fat(800-42), "431 large_head"},
+	{Response, ":status: 200" + fat(801-42), "connection: hpack_bomb"},
+	{Response, ":status: 101; X: y" + fat(801-42-34), "connection: hpack_bomb"}, // though it is refused already
 }
 
 func TestLimits(t *testing.T) {
@@ -289,10 +289,10 @@ func TestBombOfIndexedFields(t *testing.T) {
 	if got := story(&r, Trailers, appendText(appendText([]byte{0x40}, "x"), value)); got != " [x: "+value+"]" {
 		t.Fatal(got)
 	}
-	// Up to four lists it costs the sender the message, and us no memory beyond one list.
+	// Up to two lists it costs the sender the message, and us no memory beyond one list.
 	h := new(message.Head)
 	r.Begin(Trailers, h)
-	if err := r.Write(bytes.Repeat([]byte{0xbe}, 32)); err != nil {
+	if err := r.Write(bytes.Repeat([]byte{0xbe}, 16)); err != nil {
 		t.Fatal(err)
 	}
 	if h.RawLen() > r.limits.ListBytesMax {
@@ -301,7 +301,7 @@ func TestBombOfIndexedFields(t *testing.T) {
 	if stream, connection := r.End(); stream != largeTrailers || connection != nil {
 		t.Error(stream, connection)
 	}
-	if got := story(&r, Trailers, bytes.Repeat([]byte{0xbe}, 33)); got != "connection: hpack_bomb" {
+	if got := story(&r, Trailers, bytes.Repeat([]byte{0xbe}, 17)); got != "connection: hpack_bomb" {
 		t.Error(got)
 	}
 	// And that was final.

@@ -9,7 +9,7 @@ func refusal(status int, reason, text string) *message.Refusal {
 // Refusals of the connection: nothing that follows on it could be read.
 var (
 	badCompression = refusal(400, "bad_compression", "a header block cannot be decoded")
-	hpackBomb      = refusal(431, "hpack_bomb", "a header block is many times larger than any head may be")
+	hpackBomb      = refusal(431, "hpack_bomb", "a header block is twice as large and more than any head may be")
 )
 
 // Refusals of one message. What HTTP/1 refuses for the same reason has the same word there.
