@@ -204,7 +204,7 @@ func (s *Server) start() error {
 
 func (s *Server) startOnce(data string) error {
 	args := []string{
-		program("mariadbd"), "--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(s.dir, "socket"),
+		program("mariadbd"), "--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--socket=" + filepath.Join(s.dir, "socket"),
 		"--pid-file=" + filepath.Join(s.dir, "pid"), "--port=" + strconv.Itoa(s.port), "--bind-address=127.0.0.1", "--skip-name-resolve",
 		// A binlog that a reader of changes can use, and commits that are on the disk when they are answered.
 		"--log-bin=binlog", "--binlog-format=ROW", "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--server-id=1",
@@ -279,6 +279,8 @@ func template() (string, error) {
 	data := filepath.Join(dir, "data")
 	args := []string{
 		"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db",
+		// A server that starts removes the temporary tables of all that share its folder for them.
+		"--tmpdir=" + dir,
 		// The data is copied before anybody trusts it, so nothing has to reach the disk here.
 		"--innodb-log-file-size=16M", "--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0",
 	}
