@@ -14,7 +14,7 @@ const (
 	// "file:x.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_txlock=immediate".
 	SQLite Dialect = 1
 	// MySQL is for MySQL from 8.0 and MariaDB from 10.6, which know SKIP LOCKED. interpolateParams=true in the DSN saves
-	// two round trips for each statement.
+	// two round trips for each statement; readTimeout=30s ends the wait for a commit, which no context does.
 	MySQL Dialect = 2
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -402,9 +403,19 @@ func until(t testing.TB, yes func() bool) {
 
 func TestTheDatabaseIsKilledFrozenAndStartedAgain(t *testing.T) {
 	s := mariadb.Start(t)
-	db := s.Open(t, s.Database(t))
+	db, err := sql.Open("mysql", s.DSN(s.Database(t))+"&readTimeout=300ms")
+	must(t, err)
+	defer db.Close()
 	l, p := newLog(t, db, MySQL, nil), newParty(t, db, MySQL, nil)
 	run(t, db, "CREATE TABLE effect (saga VARCHAR(20), step VARCHAR(20), PRIMARY KEY (saga, step))")
+	// Frozen when the commit of c is on its way: it comes about after the client has given up waiting for the answer.
+	var atC, frozen atomic.Bool
+	p.fail = func(where string) {
+		if where == "in effect" && atC.Load() && !frozen.Swap(true) {
+			s.Freeze()
+			time.AfterFunc(600*time.Millisecond, s.Thaw)
+		}
+	}
 	reached := make(chan string)
 	goOn := make(chan bool)
 	effect := func(ctx context.Context, tx *sql.Tx, c *Call[note]) error {
@@ -431,9 +442,11 @@ func TestTheDatabaseIsKilledFrozenAndStartedAgain(t *testing.T) {
 		case "a": // killed with an open transaction
 			s.Kill()
 			s.Restart(t)
-		case "b": // frozen at the commit
+		case "b": // frozen with an open transaction
 			s.Freeze()
-			time.AfterFunc(300*time.Millisecond, s.Thaw)
+			time.AfterFunc(600*time.Millisecond, s.Thaw)
+		case "c":
+			atC.Store(true)
 		}
 		goOn <- true
 	}
@@ -442,6 +455,9 @@ func TestTheDatabaseIsKilledFrozenAndStartedAgain(t *testing.T) {
 	must(t, <-ended)
 	if got := status(t, l, "1"); got != "done c 0" || number(t, db, "SELECT COUNT(*) FROM effect") != 3 {
 		t.Error(got)
+	}
+	if !frozen.Load() {
+		t.Error("not frozen at the commit")
 	}
 }
 
