@@ -23,10 +23,11 @@ import (
 type redis struct {
 	t    *testing.T
 	addr string
+	args []string
 	cmd  *exec.Cmd
 }
 
-func startRedis(t *testing.T) *redis {
+func startRedis(t *testing.T, args ...string) *redis {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		insisted := strings.Split(os.Getenv(gateway.RequireEnv), ",")
@@ -35,7 +36,7 @@ func startRedis(t *testing.T) *redis {
 		}
 		t.Skip("redis-server is not installed")
 	}
-	r := &redis{t: t, addr: gateway.FreeAddr(t)}
+	r := &redis{t: t, addr: gateway.FreeAddr(t), args: args}
 	r.start()
 	t.Cleanup(r.kill)
 	return r
@@ -44,7 +45,11 @@ func startRedis(t *testing.T) *redis {
 func (r *redis) start() {
 	r.t.Helper()
 	_, port, _ := net.SplitHostPort(r.addr)
-	r.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", r.t.TempDir())
+	args := []string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", r.t.TempDir()}
+	if slices.Contains(r.args, "--tls-cert-file") {
+		args = append(args, "--port", "0", "--tls-port", port)
+	}
+	r.cmd = exec.Command("redis-server", append(args, r.args...)...)
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

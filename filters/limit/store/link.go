@@ -3,10 +3,14 @@ package store
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/quota"
@@ -65,6 +69,7 @@ type Link struct {
 	client  *client
 	pause   time.Duration
 	retryAt mono.Time
+	refused bool // the last failure told of was an answer
 	batch   batch
 	scratch []*cell
 }
@@ -245,6 +250,13 @@ func (l *Link) lose(err error, now mono.Time) {
 	l.mu.Lock()
 	l.mu.trouble = err
 	first := !l.unreachable.Load()
+	// A line for an outage, and one more where a Redis that did not answer begins to refuse, as one does that has another password
+	// now: that is for somebody to mend.
+	var answer *rueidis.RedisError
+	if refused := errors.As(err, &answer); first || refused != l.refused {
+		l.refused = refused
+		slog.Warn("Redis cannot be used: limits shared through it go by when_unreachable", "address", l.settings.Address, "error", err)
+	}
 	tables := slices.Clone(l.mu.tables)
 	if first {
 		l.mu.since = now
@@ -298,8 +310,10 @@ func (l *Link) reach(now mono.Time) {
 	}
 	l.mu.Lock()
 	l.mu.since = now
+	away := now.Sub(l.mu.outages[len(l.mu.outages)-1].from)
 	l.mu.outages[len(l.mu.outages)-1].to = now
 	l.mu.Unlock()
+	slog.Info("Redis can be used again", "address", l.settings.Address, "after", away)
 	l.unreachable.Store(false)
 }
 
