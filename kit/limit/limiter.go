@@ -82,7 +82,7 @@ const (
 
 // Limiter is a limit. It is safe for concurrent use.
 type Limiter struct {
-	clock   func() time.Time
+	clock   func() time.Time // nil: time.Now
 	epoch   time.Time
 	at      atomic.Pointer[settings]
 	shadows atomic.Uint64
@@ -111,10 +111,11 @@ func New(cfg Config) (*Limiter, error) {
 		return nil, err
 	}
 	l := &Limiter{clock: cfg.Clock}
-	if l.clock == nil {
-		l.clock = time.Now
+	clock := cfg.Clock
+	if clock == nil {
+		clock = time.Now
 	}
-	l.epoch = l.clock().Add(-24 * time.Hour) // so that times are positive, also of a clock that goes back
+	l.epoch = clock().Add(-24 * time.Hour) // so that times are positive, also of a clock that goes back
 	s.table = newTable()
 	if cfg.Store != nil {
 		if s.source, err = cfg.Store.Attach(s.shared()); err != nil {
@@ -244,7 +245,12 @@ func (l *Limiter) Close() {
 	}
 }
 
-func (l *Limiter) now() mono.Time { return mono.Time(l.clock().Sub(l.epoch)) }
+func (l *Limiter) now() mono.Time {
+	if l.clock == nil {
+		return mono.Time(time.Since(l.epoch)) // reads the monotonic clock alone, which takes half as long
+	}
+	return mono.Time(l.clock().Sub(l.epoch))
+}
 
 // Permit is what Take returns. The zero value is one of which nothing has to be given back.
 type Permit struct {

@@ -80,7 +80,7 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		e := ending{result: resp, ok: !policy.RetriesStatus(resp.StatusCode)}
 		if !e.ok {
-			e.failure, e.status, e.pushback = core.BadStatus, resp.StatusCode, retryAfter(resp.Header, t.retrier.clock())
+			e.failure, e.status, e.pushback = core.BadStatus, resp.StatusCode, retryAfter(resp.Header, t.retrier.wall())
 		}
 		return e
 	}

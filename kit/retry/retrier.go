@@ -52,7 +52,7 @@ const reasonPushback = "pushback"
 
 // Retrier tries again. It is safe for concurrent use.
 type Retrier struct {
-	clock   func() time.Time
+	clock   func() time.Time // nil: time.Now
 	epoch   time.Time
 	at      atomic.Pointer[settings]
 	budgets atomic.Pointer[map[string]*budget] // never changed, but replaced
@@ -82,10 +82,11 @@ func New(cfg Config) (*Retrier, error) {
 		return nil, err
 	}
 	r := &Retrier{clock: cfg.Clock}
-	if r.clock == nil {
-		r.clock = time.Now
+	clock := cfg.Clock
+	if clock == nil {
+		clock = time.Now
 	}
-	r.epoch = r.clock().Add(-24 * time.Hour) // so that times are positive
+	r.epoch = clock().Add(-24 * time.Hour) // so that times are positive
 	r.at.Store(s)
 	r.budgets.Store(&map[string]*budget{})
 	r.crowd = newBudget(s)
@@ -119,7 +120,14 @@ func (r *Retrier) Stats() Stats {
 	return Stats{r.requests.Load(), r.retries.Load(), r.hedges.Load(), r.hedgesWon.Load(), r.refused.Load(), len(*r.budgets.Load())}
 }
 
-func (r *Retrier) now() mono.Time { return mono.Time(r.clock().Sub(r.epoch)) }
+func (r *Retrier) now() mono.Time {
+	if r.clock == nil {
+		return mono.Time(time.Since(r.epoch)) // reads the monotonic clock alone, which takes half as long
+	}
+	return mono.Time(r.clock().Sub(r.epoch))
+}
+
+func (r *Retrier) wall() time.Time { return r.epoch.Add(time.Duration(r.now())) }
 
 // budget returns the key's budget, a new one if there is none.
 func (r *Retrier) budget(key string, s *settings, now mono.Time) *budget {
