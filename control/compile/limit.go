@@ -5,10 +5,10 @@ import (
 
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/filters/limit"
-	"github.com/yumen-io/yumen/filters/limit/store"
 	"github.com/yumen-io/yumen/gateway"
 	judge "github.com/yumen-io/yumen/policy/limit"
 	"github.com/yumen-io/yumen/policy/quota"
+	"github.com/yumen-io/yumen/store/quotas"
 )
 
 // limitAlgorithms and limitMissing are the words of documents, in those of the filter.
@@ -43,16 +43,16 @@ func limitSpec(said *config.LimitFilter) *limit.Spec {
 
 // limitModes and limitUnreachable are the words of documents, in those of the store.
 var (
-	limitModes       = map[config.LimitSharedMode]store.Mode{config.LimitLeased: store.Leased, config.LimitExact: store.Exact}
-	limitUnreachable = map[config.LimitUnreachable]store.Unreachable{
-		config.LimitLocalShare: store.LocalShare, config.LimitOpen: store.Open, config.LimitClosed: store.Closed,
+	limitModes       = map[config.LimitSharedMode]quotas.Mode{config.LimitLeased: quotas.Leased, config.LimitExact: quotas.Exact}
+	limitUnreachable = map[config.LimitUnreachable]quotas.Unreachable{
+		config.LimitLocalShare: quotas.LocalShare, config.LimitOpen: quotas.Open, config.LimitClosed: quotas.Closed,
 	}
 )
 
 // sharedLimit says how the source of a rule is made that gateways share.
 func sharedLimit(r *config.LimitRule) limit.MakeSource {
 	said := r.Shared
-	spec := store.Spec{
+	spec := quotas.Spec{
 		Redis: redisSettings(&said.Redis),
 		Mode:  limitModes[said.Mode], Unreachable: limitUnreachable[said.WhenUnreachable], Nodes: said.Nodes, KeysMax: r.KeysMax,
 		Rule: quota.Rule{Count: int64(r.Rate.Count), Per: r.Rate.Per, Burst: cmp.Or(int64(r.Burst), int64(r.Rate.Count))},
@@ -63,7 +63,7 @@ func sharedLimit(r *config.LimitRule) limit.MakeSource {
 			return nil, []limit.Problem{{Field: "shared.redis.password_env", Cause: cause, Fix: redisPasswordFix}}
 		}
 		spec.Name = cmp.Or(said.Name, guard+"/"+r.Name)
-		source, problems := store.Compile(spec, memory)
+		source, problems := limit.NewShared(spec, memory)
 		if problems != nil {
 			var list []limit.Problem
 			for _, p := range problems {

@@ -5,7 +5,7 @@ import (
 	"os"
 
 	"github.com/yumen-io/yumen/control/config"
-	"github.com/yumen-io/yumen/filters/redisconn"
+	"github.com/yumen-io/yumen/store/redisconn"
 )
 
 // redisSettings are a document's, but for the password.

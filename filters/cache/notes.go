@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/yumen-io/yumen/filters/redisconn"
+	"github.com/yumen-io/yumen/store/redisconn"
 )
 
 // Purges of several gateways. Each is a note in a stream in Redis, with a number; every gateway reads the streams on, from where it was, and

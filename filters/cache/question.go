@@ -9,7 +9,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/yumen-io/yumen/engine/message"
-	"github.com/yumen-io/yumen/filters/redisconn"
+	"github.com/yumen-io/yumen/store/redisconn"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	policy "github.com/yumen-io/yumen/policy/cache"

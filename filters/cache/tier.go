@@ -13,7 +13,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/yumen-io/yumen/filters/redisconn"
+	"github.com/yumen-io/yumen/store/redisconn"
 	"github.com/yumen-io/yumen/internal/mono"
 )
 

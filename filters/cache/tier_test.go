@@ -8,7 +8,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
-	"github.com/yumen-io/yumen/filters/redisconn"
+	"github.com/yumen-io/yumen/store/redisconn"
 	"github.com/yumen-io/yumen/internal/mono"
 	policy "github.com/yumen-io/yumen/policy/cache"
 )

@@ -12,4 +12,5 @@
 //	counters.go   the table of keys: what is remembered over configurations
 //	shard.go      a part of the table: who finds a place in it, and who has to make room
 //	source.go     the seam for limits that several nodes share
+//	shared.go     those that gateways share through Redis
 package limit

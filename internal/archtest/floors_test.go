@@ -33,6 +33,10 @@ var floors = []floor{
 		why: "policy decides and does not act: with neither sockets, clock nor loop in reach, a simulation can ask it anything",
 	},
 	{
+		name: "store", packages: []string{"store/..."}, may: []string{"ground", "policy", "store"}, libraries: []string{"*"},
+		why: "store is what gateways and services keep together in a store outside: both are its callers, and it knows neither",
+	},
+	{
 		name: "telemetry", packages: []string{"telemetry/..."}, may: []string{"ground", "telemetry"}, libraries: []string{"*"},
 		why: "telemetry stands beside the house: whoever is measured calls it, and it calls nobody",
 	},
@@ -76,12 +80,8 @@ var floors = []floor{
 		why:       "the data plane runs on a snapshot it was given: it knows neither which filters exist nor where configuration comes from",
 	},
 	{
-		name: "redis", packages: []string{"filters/redisconn"}, libraries: []string{"*"},
-		why: "filters/redisconn is a connection that filters have in common, and knows none of them",
-	},
-	{
 		name: "filter", packages: []string{"filters/..."},
-		may:       []string{"ground", "buf", "message", "policy", "telemetry", "gateway", "redis"},
+		may:       []string{"ground", "buf", "message", "policy", "telemetry", "gateway", "store"},
 		libraries: []string{"*"},
 		why:       "a filter meets the gateway's hooks and no other filter, so that any order and any selection of them works",
 	},
@@ -96,13 +96,13 @@ var floors = []floor{
 	{
 		name: "control", packages: []string{"control/..."},
 		may: []string{"ground", "buf", "message", "policy", "telemetry", "loop", "block", "codec", "tls", "engine", "upstream", "gateway",
-			"redis", "filter", "catalogue", "console", "control"},
+			"store", "filter", "catalogue", "console", "control"},
 		libraries: []string{"*"},
 		why:       "control builds what the data plane runs on; only the programs stand above it",
 	},
 	{
-		name: "kit", packages: []string{"kit/..."}, may: []string{"ground", "policy", "kit"}, libraries: []string{"*"},
-		why: "kit is for services anywhere: it shares the decisions with the gateway and none of its machinery",
+		name: "kit", packages: []string{"kit/..."}, may: []string{"ground", "policy", "store", "kit"}, libraries: []string{"*"},
+		why: "kit is for services anywhere: it shares decisions and stores with the gateway and none of its machinery",
 	},
 	{
 		name: "shop", packages: []string{"shop/..."}, may: []string{"kit", "shop"}, libraries: []string{"*"},

@@ -1,22 +1,20 @@
 package redis
 
 import (
-	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/kit/limit"
 	"github.com/yumen-io/yumen/policy/quota"
+	"github.com/yumen-io/yumen/store/quotas"
 )
 
 // Config says which Redis, and how to reach it.
@@ -29,64 +27,27 @@ type Config struct {
 	// Timeout is for one round trip, and for connecting, from 1 ms to 1 s (an answer that comes later is worth nothing); 0
 	// means 100 ms, which is many times what Redis takes in a data centre. No request waits longer than two of them.
 	Timeout time.Duration
-	// Logger is told when Redis can no longer be reached, and when it can again; nil means slog.Default().
+	// Logger is told when Redis can no longer be used, and when it can again; nil means slog.Default().
 	Logger *slog.Logger
 }
 
-const (
-	timeoutDefault = 100 * time.Millisecond
-	timeoutMin     = time.Millisecond
-	timeoutMax     = time.Second // below the lease
-
-	// batchMax is how many keys are asked for in one round trip: some 60 kB, and a few milliseconds of Redis.
-	batchMax = 256
-	// waitersMax is how many requests wait at a time; more are judged as if Redis could not be reached.
-	waitersMax = 8192
-	// tickPause is the time between two looks at what is in hand.
-	tickPause = 50 * time.Millisecond
-	// enrolPause is the time between two signs of life, enrolKept how long one is believed.
-	enrolPause = time.Second
-	enrolKept  = 5 * time.Second
-	// backoffMin and backoffMax bound the time between two tries to reach Redis. A part of it is random, so that processes do
-	// not come all at once.
-	backoffMin = 100 * time.Millisecond
-	backoffMax = time.Second
-)
-
 // Store is one Redis. It is safe for concurrent use.
 type Store struct {
-	cfg     Config
-	scripts scripts
-	node    uint64       // this run of this process, for the ledgers
-	name    string       // the same as text
-	serial  atomic.Int64 // of reports and accounts
-
-	// Published.
-	unreachable atomic.Bool
-	waiting     atomic.Int64
-	trips       atomic.Uint64
-	failures    atomic.Uint64
-	took        atomic.Int64 // the last round trip, in ns
-
-	wakeup chan struct{}
-	stop   chan struct{}
-	done   chan struct{}
+	link *quotas.Link
+	cfg  Config
 
 	mu struct {
 		sync.Mutex
-		queue   []*cell
-		sources []*source
-		leaving []*source
-		closed  bool
-		trouble error
+		tables map[string]*table // by the key that package quotas gives them
+		closed bool
 	}
+}
 
-	// Owned by the goroutine.
-	client  *client
-	pause   time.Duration
-	retryAt mono.Time
-	batch   batch
-	scratch []*cell
+// table is the keys of a name, and by how many limits they are counted. Limits of one name have one table, as those of two processes have
+// one bucket in Redis.
+type table struct {
+	*quotas.Table
+	holders int
 }
 
 // Open makes a Store and begins to connect in the background. The error names what is wrong with cfg; that Redis cannot be reached is
@@ -97,10 +58,10 @@ func Open(cfg Config) (*Store, error) {
 		wrong = append(wrong, errors.New("limit/redis: Address: write host:port"))
 	}
 	if cfg.Timeout == 0 {
-		cfg.Timeout = timeoutDefault
+		cfg.Timeout = quotas.TimeoutDefault
 	}
-	if cfg.Timeout < timeoutMin || cfg.Timeout > timeoutMax {
-		wrong = append(wrong, fmt.Errorf("limit/redis: Timeout: %v is not between %v and %v", cfg.Timeout, timeoutMin, timeoutMax))
+	if cfg.Timeout < time.Millisecond || cfg.Timeout > quotas.TimeoutMax {
+		wrong = append(wrong, fmt.Errorf("limit/redis: Timeout: %v is not between %v and %v", cfg.Timeout, time.Millisecond, quotas.TimeoutMax))
 	}
 	if cfg.Database < 0 {
 		wrong = append(wrong, fmt.Errorf("limit/redis: Database: %d is below 0", cfg.Database))
@@ -108,30 +69,25 @@ func Open(cfg Config) (*Store, error) {
 	if wrong != nil {
 		return nil, errors.Join(wrong...)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	var id [8]byte
-	rand.Read(id[:])
-	s := &Store{
-		cfg: cfg, scripts: newScripts(), node: binary.LittleEndian.Uint64(id[:]) >> 1,
-		wakeup: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	s.name = strconv.FormatUint(s.node, 10)
-	go s.run()
+	s := &Store{cfg: cfg, link: quotas.NewLink(cfg.settings(), cfg.Logger)}
+	s.mu.tables = map[string]*table{}
+	s.link.Start()
 	return s, nil
+}
+
+func (cfg *Config) settings() quotas.Settings {
+	return quotas.Settings{Address: cfg.Address, Username: cfg.Username, Password: cfg.Password, Database: cfg.Database,
+		TLS: cfg.TLS, Timeout: cfg.Timeout, ClientName: "yumen-kit"}
 }
 
 // Close gives back what is in hand, if Redis can be reached, and ends the goroutine. It takes two timeouts at most. Limits that
 // are asked after it are judged as if Redis could not be reached.
 func (s *Store) Close() {
 	s.mu.Lock()
-	if !s.mu.closed {
-		s.mu.closed = true
-		close(s.stop)
-	}
+	s.mu.closed = true
 	s.mu.Unlock()
-	<-s.done
+	s.link.Close()
+	<-s.link.Ended()
 }
 
 // Stats are numbers of a Store since it was opened.
@@ -142,200 +98,111 @@ type Stats struct {
 	Failures  uint64        // those that failed, and connections that could not be made
 	Took      time.Duration // the last round trip
 	Waiting   int           // requests that wait for an answer now
+	Limits    []LimitStats  // those that are attached, in the order of their names
 }
 
-// Stats returns the numbers.
+// LimitStats are numbers of the limits of one name, in this process.
+type LimitStats struct {
+	Name  string
+	Exact bool
+	Keys  int // of which something is in hand
+	Held  int // tokens in hand, of all keys
+	Nodes int // processes that have the limit, as Redis said last
+	// ExcessBound is what this process may add at most, for one key in one Per, to what the limit admits, as things have been in the
+	// last Per: 0 in the ordinary way. Added up over the processes it is that of all. Infinite while Redis cannot be reached and
+	// OnUnreachable is AllowAll.
+	ExcessBound float64
+	Reports     uint64 // to Redis, on a key
+	Waits       uint64 // requests that waited for an answer
+	Alone       uint64 // requests judged here because Redis could not be reached
+	Crowded     uint64 // and because there were too many keys, or too many waited
+	Lost        uint64 // keys that Redis should have known and did not: it has lost its memory
+	Errors      uint64 // of single keys
+}
+
+// Stats returns the numbers. It goes through all keys that are in hand, so ask it as often as metrics are read, not for each request.
 func (s *Store) Stats() Stats {
-	s.mu.Lock()
-	trouble := s.mu.trouble
-	s.mu.Unlock()
-	return Stats{
-		Reachable: !s.unreachable.Load(), Trouble: trouble, Trips: s.trips.Load(), Failures: s.failures.Load(),
-		Took: time.Duration(s.took.Load()), Waiting: int(s.waiting.Load()),
+	now := mono.Now()
+	l := s.link.View(now)
+	stats := Stats{Reachable: l.Reachable, Trouble: l.Trouble, Trips: l.Trips, Failures: l.Failures, Took: l.Took, Waiting: int(l.Waiting)}
+	for _, t := range s.attached() {
+		v := t.View(now)
+		stats.Limits = append(stats.Limits, LimitStats{
+			Name: v.Name, Exact: v.Exact, Keys: int(v.Keys), Held: int(v.Held), Nodes: int(v.Nodes), ExcessBound: v.Excess,
+			Reports: v.Reports, Waits: v.Waits, Alone: v.Alone, Crowded: v.Crowded, Lost: v.Lost, Errors: v.Errors,
+		})
 	}
+	slices.SortFunc(stats.Limits, func(a, b LimitStats) int { return strings.Compare(a.Name, b.Name) })
+	return stats
+}
+
+func (s *Store) attached() []*table {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.mu.tables))
 }
 
 // Attach is for limit.New.
 func (s *Store) Attach(shared limit.Shared) (limit.Source, error) {
-	at, err := compile(shared)
-	if err != nil {
-		return nil, err
-	}
-	of := newSource(s, shared)
-	of.terms.Store(at)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
 		return nil, errors.New("limit/redis: the store is closed")
 	}
-	s.mu.sources = append(s.mu.sources, of)
-	s.signal()
+	of := &source{store: s, name: shared.Name, exact: shared.Exact}
+	core, err := s.compile(shared, func(key string, make func() *quotas.Table) *quotas.Table {
+		of.table = key
+		t := s.mu.tables[key]
+		if t == nil {
+			t = &table{Table: make()}
+			s.mu.tables[key] = t
+			t.Start()
+		}
+		t.holders++
+		return t.Table
+	})
+	if err != nil {
+		return nil, err
+	}
+	of.core.Store(core)
 	return of, nil
 }
 
-func (s *Store) detach(of *source) {
+// detach is called once for each source.
+func (s *Store) detach(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.Index(s.mu.sources, of); i >= 0 {
-		s.mu.sources = slices.Delete(s.mu.sources, i, i+1)
-		s.mu.leaving = append(s.mu.leaving, of)
-		s.signal()
+	t := s.mu.tables[key]
+	if t.holders--; t.holders == 0 {
+		delete(s.mu.tables, key)
+		t.Close()
 	}
 }
 
-func (s *Store) signal() {
-	select {
-	case s.wakeup <- struct{}{}:
-	default:
+// compile has the settings checked, and finds the table if they are right.
+func (s *Store) compile(c limit.Shared, find func(key string, make func() *quotas.Table) *quotas.Table) (*quotas.Source, error) {
+	spec := quotas.Spec{
+		Redis: s.cfg.settings(), Name: c.Name, Rule: quota.Rule{Count: c.Count, Per: c.Per, Burst: c.Burst},
+		Unreachable: unreachable[c.OnUnreachable], Nodes: c.Nodes, KeysMax: c.KeysMax,
 	}
+	if c.Exact {
+		spec.Mode = quotas.Exact
+	}
+	core, problems := quotas.Compile(spec, quotas.Memory{
+		Link:  func(string, func() *quotas.Link) *quotas.Link { return s.link },
+		Table: find,
+	})
+	var wrong []error
+	for _, p := range problems {
+		wrong = append(wrong, fmt.Errorf("limit/redis: %s: %s", fields[p.Field], p.Cause))
+	}
+	return core, errors.Join(wrong...)
 }
 
-// enqueue has a cell reported in the next round. The lock is held for an append.
-func (s *Store) enqueue(c *cell) {
-	if s.unreachable.Load() || !c.queued.CompareAndSwap(false, true) {
-		return
-	}
-	s.mu.Lock()
-	s.mu.queue = append(s.mu.queue, c)
-	s.mu.Unlock()
-	s.signal()
-}
+// unreachable and fields are words of package quotas in those of limit.Config.
+var (
+	unreachable = [...]quotas.Unreachable{limit.LocalShare: quotas.LocalShare, limit.AllowAll: quotas.Open, limit.RefuseAll: quotas.Closed}
+	fields      = map[string]string{"rate": "Count", "burst": "Burst", "nodes": "Nodes", "redis.timeout": "Timeout"}
+)
 
-// sendHome judges all who wait at a cell without Redis.
-func (s *Store) sendHome(c *cell, asked []waiter, now mono.Time) {
-	for _, w := range c.takeWaiting(asked) {
-		s.waiting.Add(-1)
-		w.answer <- c.source.without(c, now, w.cost, limit.Unreachable)
-	}
-}
-
-// run is the goroutine.
-func (s *Store) run() {
-	defer close(s.done)
-	ticker := time.NewTicker(tickPause)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-s.stop:
-			s.finish()
-			return
-		case <-ticker.C:
-			s.tick(mono.Now())
-		case <-s.wakeup:
-		}
-		for s.round() {
-			select {
-			case <-ticker.C:
-				s.tick(mono.Now())
-			default:
-			}
-		}
-	}
-}
-
-// tick looks at everything in hand: what is not good any more is taken out, what is not needed given back, who is idle
-// forgotten.
-func (s *Store) tick(now mono.Time) {
-	s.mu.Lock()
-	sources := slices.Clone(s.mu.sources)
-	s.mu.Unlock()
-	for _, of := range sources {
-		at := of.terms.Load()
-		s.scratch = of.each(s.scratch, func(c *cell) { s.look(c, at, now) })
-	}
-}
-
-func (s *Store) look(c *cell, at *terms, now mono.Time) {
-	if seen := c.seen.Load(); seen != c.lastSeen {
-		c.lastSeen, c.lastUse = seen, now
-	}
-	idle := now.Sub(c.lastUse) >= quota.Lease
-	if c.account == nil {
-		if idle && int64(now) >= c.again.Load() {
-			c.source.take(c)
-		}
-		return
-	}
-	c.expire(now)
-	f := c.facts()
-	c.account.Look(now, f)
-	switch {
-	case idle && (c.account.Idle(now, f) || s.unreachable.Load() && f.Held == 0 && now.Sub(c.lastUse) >= at.rule.FillTime()):
-		// While nobody can be told, debts of keys whose share is full again are forgotten: the bound has them.
-		c.source.take(c)
-	case c.account.Due(now, f):
-		s.enqueue(c)
-	}
-}
-
-// lose is called when a round has failed: Redis is unreachable until one succeeds.
-func (s *Store) lose(err error, now mono.Time) {
-	s.failures.Add(1)
-	s.pause = min(max(2*s.pause, backoffMin), backoffMax)
-	s.retryAt = now.Add(s.pause - s.pause/4 + time.Duration(randomBelow(int64(s.pause/2))))
-	s.mu.Lock()
-	s.mu.trouble = err
-	sources := slices.Clone(s.mu.sources)
-	s.mu.Unlock()
-	if !s.unreachable.Load() {
-		for _, of := range sources {
-			if at := of.terms.Load(); !of.exact && at.shared.OnUnreachable == limit.LocalShare {
-				empty := of.ownShare(at).Empty(now)
-				s.scratch = of.each(s.scratch, func(c *cell) {
-					if c.good.Load() != 0 { // Redis has granted its share already
-						c.share.Store(uint64(empty))
-					}
-				})
-			}
-		}
-		s.unreachable.Store(true)
-		s.cfg.Logger.Warn("redis cannot be reached, limits are judged without it", "address", s.cfg.Address, "error", err)
-	}
-	s.mu.Lock()
-	queue := s.mu.queue
-	s.mu.queue = nil
-	s.mu.Unlock()
-	for _, c := range queue {
-		c.queued.Store(false)
-		s.sendHome(c, nil, now)
-	}
-}
-
-// reach is called when a round has succeeded.
-func (s *Store) reach() {
-	s.pause = 0
-	if s.unreachable.CompareAndSwap(true, false) {
-		s.cfg.Logger.Info("redis can be reached again", "address", s.cfg.Address)
-	}
-}
-
-// finish ends the goroutine's work: what is in hand is given back if Redis can be reached.
-func (s *Store) finish() {
-	s.mu.Lock()
-	sources := s.mu.sources
-	s.mu.leaving = append(s.mu.leaving, sources...)
-	s.mu.sources = nil
-	s.mu.Unlock()
-	if !s.unreachable.Load() && s.client != nil {
-		s.round()
-	}
-	s.unreachable.Store(true)
-	now := mono.Now()
-	for _, of := range sources {
-		s.scratch = of.each(s.scratch, func(c *cell) { s.sendHome(c, nil, now) })
-	}
-	if s.client != nil {
-		s.client.conn.Close()
-		s.client = nil
-	}
-}
-
-func (s *Store) context() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), s.cfg.Timeout)
-}
-
-func randomBelow(n int64) int64 {
-	var b [8]byte
-	rand.Read(b[:])
-	return int64(binary.LittleEndian.Uint64(b[:])>>1) % max(n, 1)
-}
+var _ limit.Store = (*Store)(nil)

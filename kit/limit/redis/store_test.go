@@ -4,22 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"log/slog"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/yumen-io/yumen/filters/limit/store"
+	filter "github.com/yumen-io/yumen/filters/limit"
+	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	servers "github.com/yumen-io/yumen/kit/internal/servers/redis"
 	"github.com/yumen-io/yumen/kit/limit"
 	"github.com/yumen-io/yumen/kit/limit/redis"
 	"github.com/yumen-io/yumen/policy/quota"
+	"github.com/yumen-io/yumen/store/quotas"
 	"go.uber.org/goleak"
 )
 
@@ -194,27 +195,29 @@ func TestAGatewayAndAServiceShareALimit(t *testing.T) {
 	r := servers.Start(t)
 	for _, exact := range []bool{false, true} {
 		cfg := limit.Config{Name: "shared", Count: 20, Per: time.Hour, Store: open(t, redis.Config{Address: r.Addr()})}
-		spec := store.Spec{Redis: store.Settings{Address: r.Addr(), Timeout: time.Second}, Name: "shared", Rule: quota.Rule{Count: 20, Per: time.Hour, Burst: 20}}
+		spec := quotas.Spec{
+			Redis: quotas.Settings{Address: r.Addr(), Timeout: time.Second},
+			Name:  "shared", Rule: quota.Rule{Count: 20, Per: time.Hour, Burst: 20},
+		}
 		if exact {
-			cfg.Algorithm, spec.Mode = limit.SlidingWindow, store.Exact
+			cfg.Algorithm, spec.Mode = limit.SlidingWindow, quotas.Exact
 		}
 		service := limiter(t, cfg)
-		gateway, problems := store.Compile(spec, nil)
+		memory := gateway.NewMemory().Recollect()
+		shared, problems := filter.NewShared(spec, memory)
 		if problems != nil {
 			t.Fatal(problems)
 		}
-		gateway.Table().Start()
-		gateway.Table().Link().Start()
+		memory.Hold()
 		t.Cleanup(func() {
-			gateway.Table().Close()
-			gateway.Table().Link().Close()
-			<-gateway.Table().Link().Ended()
+			memory.Drop()
+			<-shared.Table().Link().Ended()
 		})
 		asks := []func() (bool, limit.By){asking(service, "k"), func() (bool, limit.By) {
-			v := gateway.Decide([]byte("k"), mono.Now(), 1)
+			v := shared.Decide([]byte("k"), mono.Now(), 1)
 			if v.By == quota.Nobody {
 				answer := make(chan quota.Verdict, 1)
-				gateway.Ask([]byte("k"), mono.Now(), 1, func(v quota.Verdict) { answer <- v })
+				shared.Ask([]byte("k"), mono.Now(), 1, func(v quota.Verdict) { answer <- v })
 				v = <-answer
 			}
 			return v.Allowed, limit.Stored
@@ -226,28 +229,83 @@ func TestAGatewayAndAServiceShareALimit(t *testing.T) {
 	}
 }
 
-func TestScriptsAreTheGateways(t *testing.T) {
-	texts := func(file string) map[string]string {
-		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := map[string]string{}
-		ast.Inspect(f, func(n ast.Node) bool {
-			if s, ok := n.(*ast.ValueSpec); ok && len(s.Values) == 1 {
-				if l, ok := s.Values[0].(*ast.BasicLit); ok {
-					found[s.Names[0].Name] = l.Value
-				}
+// Two limits of one name are one in a process as over processes, and it is told which limits there are.
+func TestLimitsOfOneNameAreOne(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	s := open(t, redis.Config{Address: r.Addr()})
+	cfg := limit.Config{Name: "one", Count: 10, Per: time.Hour, Store: s}
+	first, second := limiter(t, cfg), limiter(t, cfg)
+	limiter(t, limit.Config{Name: "another", Algorithm: limit.SlidingWindow, Count: 10, Store: s})
+	passed := 0
+	for range 10 {
+		for _, l := range []*limit.Limiter{first, second} {
+			if l.Allow(background, "k") == nil {
+				passed++
 			}
-			return true
-		})
-		return found
-	}
-	ours, theirs := texts("scripts.go"), texts("../../../filters/limit/store/scripts.go")
-	for _, name := range []string{"settleText", "admitText", "enrolText"} {
-		if ours[name] == "" || ours[name] != theirs[name] {
-			t.Errorf("%s differs from the gateway's: limits of the same name would not be one limit", name)
 		}
+	}
+	if passed != 10 {
+		t.Errorf("%d passed, want 10", passed)
+	}
+	eventually(t, "Redis counts this process", func() bool { return s.Stats().Limits[1].Nodes == 1 })
+	got := s.Stats().Limits
+	if len(got) != 2 || got[0].Name != "another" || !got[0].Exact ||
+		got[1].Name != "one" || got[1].Exact || got[1].Keys != 1 || got[1].ExcessBound != 0 {
+		t.Errorf("%+v", got)
+	}
+	first.Close()
+	if len(s.Stats().Limits) != 2 {
+		t.Error("the one that is left has lost its table")
+	}
+	second.Close()
+	if got := s.Stats().Limits; len(got) != 1 {
+		t.Errorf("%+v: nobody has the second any more", got)
+	}
+}
+
+// What may have been admitted beyond the limit is a number: none in the ordinary way, a share and a burst in an outage, no bound if all
+// is let through.
+func TestTheExcessIsBounded(t *testing.T) {
+	t.Parallel()
+	r := servers.Start(t)
+	for _, c := range []struct {
+		what limit.OnUnreachable
+		want func(excess float64) bool
+	}{
+		{limit.LocalShare, func(excess float64) bool { return excess > 20 && excess <= 60 }},
+		{limit.RefuseAll, func(excess float64) bool { return excess == 20 }},
+		{limit.AllowAll, func(excess float64) bool { return math.IsInf(excess, 1) }},
+	} {
+		s := open(t, redis.Config{Address: r.Addr()})
+		l := limiter(t, limit.Config{Count: 20, Per: time.Hour, OnUnreachable: c.what, Store: s})
+		eventually(t, "Redis is in use", func() bool { return s.Stats().Reachable && l.Allow(background, "k") == nil })
+		if got := s.Stats().Limits[0].ExcessBound; got != 0 {
+			t.Errorf("%v: %v while all is well", c.what, got)
+		}
+		r.Kill()
+		eventually(t, "it is known", func() bool { return !s.Stats().Reachable })
+		if got := s.Stats().Limits[0].ExcessBound; !c.want(got) {
+			t.Errorf("%v: %v in an outage", c.what, got)
+		}
+		r.Restart()
+	}
+}
+
+// What is decided without asking takes no memory.
+func TestDecisionsDoNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r := servers.Start(t)
+	l := limiter(t, limit.Config{Count: 1e6, Burst: 1e6, Store: open(t, redis.Config{Address: r.Addr()})})
+	key := strings.Repeat("k", 100)
+	eventually(t, "tokens are in hand", func() bool {
+		p, err := l.Take(background, key, 1)
+		return err == nil && p.Decision.Remaining > 0
+	})
+	if n := testing.AllocsPerRun(1000, func() { l.Allow(background, key) }); n > 0.5 {
+		t.Errorf("%v allocations a request", n)
 	}
 }
 

@@ -1,9 +1,10 @@
-// Package redisconn is how filters that share something between gateways reach Redis: the settings, a connection made by them, and
-// which answers mean that nobody is served. What is kept there, how often it is asked for and what becomes of requests
-// while it cannot be reached is for each filter to say.
+// Package redisconn is how whatever is shared between gateways, or between services, reaches Redis: the settings, a connection made by
+// them, and which answers mean that nobody is served. What is kept there, how often it is asked for and what becomes of requests while
+// it cannot be reached is for each of its users to say.
 package redisconn
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -22,8 +23,10 @@ type Settings struct {
 	Password string
 	Database int
 	TLS      *tls.Config
-	// Timeout is for one round trip, and for connecting. Each filter has its own default.
+	// Timeout is for one round trip, and for connecting. Each user has its own default.
 	Timeout time.Duration
+	// ClientName is what CLIENT LIST shows; empty means yumen.
+	ClientName string
 }
 
 // Key tells one Redis from another in a gateway's memory. The password is part of it, by a hash: a link with another one is another link.
@@ -37,7 +40,7 @@ func Dial(s *Settings) (rueidis.Client, error) {
 	conn, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{s.Address},
 		Username:    s.Username, Password: s.Password, SelectDB: s.Database, TLSConfig: s.TLS,
-		ClientName:   "yumen",
+		ClientName:   cmp.Or(s.ClientName, "yumen"),
 		Dialer:       net.Dialer{Timeout: s.Timeout, KeepAlive: time.Second},
 		DisableCache: true, // nothing is read that rueidis could keep
 		DisableRetry: true, // what was sent may be carried out twice, but whoever waits for it does not wait twice

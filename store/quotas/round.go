@@ -1,10 +1,9 @@
-package store
+package quotas
 
 import (
-	"time"
-
 	"context"
 	"slices"
+	"time"
 
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/quota"
@@ -272,6 +271,10 @@ func (l *Link) finish() {
 	l.mu.Unlock()
 	if !l.unreachable.Load() {
 		l.round()
+	}
+	if !l.unreachable.Load() {
+		l.closed = true
+		l.unreachable.Store(true)
 	}
 	now := mono.Now()
 	for _, t := range tables {

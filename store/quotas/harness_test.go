@@ -1,4 +1,4 @@
-package store
+package quotas
 
 import (
 	"fmt"
@@ -102,7 +102,7 @@ func newNodes(t testing.TB, n int, s Spec) []*node {
 	}
 	list := make([]*node, n)
 	for i := range list {
-		source, problems := Compile(s, nil)
+		source, problems := Compile(s, Memory{})
 		if problems != nil {
 			t.Fatal(problems)
 		}

@@ -1,11 +1,11 @@
-package redis
+package quotas
 
 import (
 	"crypto/sha1"
 	"encoding/hex"
 )
 
-// script is a program that Redis runs. It is called by the hash of its text; a Redis that does not know it is sent the text.
+// script is a program that the store runs. It is called by the hash of its text; a store that does not know it is sent the text.
 type script struct{ text, hash string }
 
 func newScript(text string) *script {
@@ -13,15 +13,14 @@ func newScript(text string) *script {
 	return &script{text, hex.EncodeToString(sum[:])}
 }
 
-// scripts are what a Store calls. Their texts are those of the gateway's filters/limit/store, which a test holds them to: so limits of the
-// same name are one limit, whoever counts.
+// scripts are what a link calls.
 type scripts struct{ settle, admit, enrol *script }
 
 func newScripts() scripts {
 	return scripts{newScript(settleText), newScript(admitText), newScript(enrolText)}
 }
 
-// settleText is quota.Ledger.Settle, line by line. A key is a hash: f is the credits in the bucket, a the time of
+// settleText is quota.Ledger.Settle, line by line, and its twin in the tests. A key is a hash: f is the credits in the bucket, a the time of
 // the last report, and each other field a node, with account, serial, granted, spent, owed, want and the end of its lease.
 // All numbers are whole and below 2^53, where floating point is exact.
 const settleText = `

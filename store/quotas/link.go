@@ -1,4 +1,4 @@
-package store
+package quotas
 
 import (
 	"crypto/rand"
@@ -27,7 +27,7 @@ const (
 	// enrolPause is the time between two signs of life, enrolKept how long one is believed.
 	enrolPause = time.Second
 	enrolKept  = 5 * time.Second
-	// backoffMin and backoffMax bound the time between two tries to reach Redis. A part of it is random, so that gateways do not
+	// backoffMin and backoffMax bound the time between two tries to reach Redis. A part of it is random, so that nodes do not
 	// come all at once.
 	backoffMin = 100 * time.Millisecond
 	backoffMax = time.Second
@@ -35,10 +35,11 @@ const (
 	outagesKept = 32
 )
 
-// Link is one Redis. One goroutine, from Start to Close, makes all round trips; loops leave cells in its queue. It is a
-// gateway.Remembered.
+// Link is one Redis. One goroutine, from Start to Close, makes all round trips; whoever asks leaves cells in its queue. Whoever keeps it
+// starts and closes it.
 type Link struct {
 	settings Settings
+	logger   *slog.Logger
 	scripts  scripts
 	node     uint64       // this run of this process, for the ledgers
 	name     string       // the same as text
@@ -69,6 +70,7 @@ type Link struct {
 	client  *client
 	pause   time.Duration
 	retryAt mono.Time
+	closed  bool // it ended while Redis could be reached, and nobody may wait for it meanwhile
 	refused bool // the last failure told of was an answer
 	batch   batch
 	scratch []*cell
@@ -77,15 +79,22 @@ type Link struct {
 // outage is a time in which Redis could not be reached.
 type outage struct{ from, to mono.Time } // to: mono.Never while it lasts
 
-func newLink(s Settings) *Link {
+// NewLink makes a link, which does nothing until Start. A timeout of 0 means TimeoutDefault, a logger that is nil slog.Default().
+func NewLink(s Settings, logger *slog.Logger) *Link {
+	if s.Timeout == 0 {
+		s.Timeout = TimeoutDefault
+	}
+	if logger == nil {
+		logger = slog.Default()
+	}
 	var id [8]byte
 	rand.Read(id[:])
-	l := &Link{settings: s, scripts: newScripts(), node: binary.LittleEndian.Uint64(id[:]) >> 1, wakeup: make(chan struct{}, 1)}
+	l := &Link{settings: s, logger: logger, scripts: newScripts(), node: binary.LittleEndian.Uint64(id[:]) >> 1, wakeup: make(chan struct{}, 1)}
 	l.name = decimal(int64(l.node))
 	return l
 }
 
-// Start is for gateway.Remembered: it begins the goroutine.
+// Start begins the goroutine. It may follow Close.
 func (l *Link) Start() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +110,8 @@ func (l *Link) Start() {
 	}()
 }
 
-// Close is for gateway.Remembered: it ends the goroutine, which gives back what is in hand first, in the background.
+// Close ends the goroutine, which gives back what is in hand first, in the background, within two
+// timeouts. From then on nobody waits: requests are judged as if Redis could not be reached.
 func (l *Link) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,6 +183,10 @@ func (l *Link) sendHome(c *cell, asked []waiter, now mono.Time) {
 
 // run is the goroutine.
 func (l *Link) run(stop <-chan struct{}) {
+	if l.closed {
+		l.closed = false
+		l.unreachable.Store(false)
+	}
 	ticker := time.NewTicker(tickPause)
 	defer ticker.Stop()
 	for {
@@ -255,7 +269,7 @@ func (l *Link) lose(err error, now mono.Time) {
 	var answer *rueidis.RedisError
 	if refused := errors.As(err, &answer); first || refused != l.refused {
 		l.refused = refused
-		slog.Warn("Redis cannot be used: limits shared through it go by when_unreachable", "address", l.settings.Address, "error", err)
+		l.logger.Warn("Redis cannot be used: limits shared through it are judged without it", "address", l.settings.Address, "error", err)
 	}
 	tables := slices.Clone(l.mu.tables)
 	if first {
@@ -313,7 +327,7 @@ func (l *Link) reach(now mono.Time) {
 	away := now.Sub(l.mu.outages[len(l.mu.outages)-1].from)
 	l.mu.outages[len(l.mu.outages)-1].to = now
 	l.mu.Unlock()
-	slog.Info("Redis can be used again", "address", l.settings.Address, "after", away)
+	l.logger.Info("Redis can be used again", "address", l.settings.Address, "after", away)
 	l.unreachable.Store(false)
 }
 

@@ -1,4 +1,4 @@
-package store
+package quotas
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/yumen-io/yumen/filters/redisconn"
+	"github.com/yumen-io/yumen/store/redisconn"
 )
 
 // Settings say which Redis, and how to reach it. No request waits longer than two timeouts; 0 means TimeoutDefault.

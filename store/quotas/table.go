@@ -1,4 +1,4 @@
-package store
+package quotas
 
 import (
 	"crypto/sha256"
@@ -12,7 +12,7 @@ import (
 	"github.com/yumen-io/yumen/policy/quota"
 )
 
-// waiter is a request that waits for the store, as loops and goroutines other than its own know it.
+// waiter is a request that waits for the store, as goroutines other than its own know it.
 type waiter struct {
 	cost   int64
 	wake   func(quota.Verdict) // called once; nil: nobody waits, but it counts
@@ -28,7 +28,7 @@ type cell struct {
 
 	next atomic.Pointer[cell] // of the same bucket; kept when the cell is taken out, for those who are on their way through
 
-	// shared by loops and goroutine, atomically
+	// shared by who asks and the link's goroutine, atomically
 	held  atomic.Int64  // tokens in hand
 	seen  atomic.Int64  // that requests asked for, ever
 	owed  atomic.Int64  // admitted without one, ever
@@ -67,7 +67,7 @@ const (
 )
 
 // Table is the keys of a rule on this node. Finding one takes no lock: buckets are chains that only those change who hold the lock.
-// It is a gateway.Remembered: it lives across configurations.
+// Whoever has its rule in force starts it, and closes it when nobody has.
 type Table struct {
 	link  *Link
 	name  string // of the rule, in the store
@@ -118,13 +118,13 @@ func newTable(link *Link, name string, exact bool) *Table {
 	return t
 }
 
-// Start is for gateway.Remembered.
+// Start has the link report the rule, if it does not yet.
 func (t *Table) Start() { t.link.attach(t) }
 
-// Close is for gateway.Remembered. What is in hand is given back in the background, as far as the store can be reached.
+// Close ends that. What is in hand is given back in the background, as far as the store can be reached.
 func (t *Table) Close() { t.link.detach(t) }
 
-// hash stands for a key: 128 bits that nobody outside can aim at. All filters that have the rule come to the same, so that a key has
+// hash stands for a key: 128 bits that nobody outside can aim at. All sources that have the rule come to the same, so that a key has
 // one cell, and one account, on this node.
 func (t *Table) hash(key []byte) (low, high uint64) {
 	return maphash.Bytes(t.seeds[0], key), maphash.Bytes(t.seeds[1], key)

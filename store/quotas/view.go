@@ -1,4 +1,4 @@
-package store
+package quotas
 
 import (
 	"math"
@@ -14,7 +14,7 @@ type LinkView struct {
 	Address   string
 	Reachable bool
 	For       time.Duration // since when
-	Trouble   string        // why the last round trip failed that did; empty if none has
+	Trouble   error         // why the last round trip failed that did; nil if none has
 	Trips     uint64        // round trips
 	Failures  uint64        // those that failed, and connections that could not be made
 	Took      time.Duration // the last round trip
@@ -25,14 +25,10 @@ type LinkView struct {
 func (l *Link) View(now mono.Time) LinkView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := LinkView{
-		Address: l.settings.Address, Reachable: !l.unreachable.Load(), For: now.Sub(l.mu.since),
+	return LinkView{
+		Address: l.settings.Address, Reachable: !l.unreachable.Load(), For: now.Sub(l.mu.since), Trouble: l.mu.trouble,
 		Trips: l.trips.Load(), Failures: l.failures.Load(), Took: time.Duration(l.took.Load()), Waiting: l.waiting.Load(),
 	}
-	if l.mu.trouble != nil {
-		v.Trouble = l.mu.trouble.Error()
-	}
-	return v
 }
 
 // TableView is a shared rule as an operator sees it.

@@ -1,4 +1,4 @@
-package store
+package quotas
 
 import (
 	"fmt"
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/quota"
 )
@@ -242,7 +241,7 @@ func TestADecisionFromTheHandAllocatesNothing(t *testing.T) {
 
 func BenchmarkDecide(b *testing.B) {
 	m := miniredis.RunT(b)
-	source, _ := Compile(Spec{Redis: Settings{Address: m.Addr()}, Unreachable: Open, Name: "b", Rule: quota.Rule{Count: 1_000_000, Per: time.Second, Burst: 1_000_000}}, nil)
+	source, _ := Compile(Spec{Redis: Settings{Address: m.Addr()}, Unreachable: Open, Name: "b", Rule: quota.Rule{Count: 1_000_000, Per: time.Second, Burst: 1_000_000}}, Memory{})
 	key := []byte("k")
 	now := mono.Now()
 	source.Decide(key, now, 1)
@@ -296,34 +295,24 @@ func TestARedisCluster(t *testing.T) {
 	}
 }
 
-// Two filters of one gateway that name the same limit, and two configurations of one, have one account of each key.
-func TestFiltersOfOneNameShareTheirCells(t *testing.T) {
+// A link that is closed lets nobody wait, and one that is started again asks again.
+func TestALinkThatIsClosedAndStartedAgain(t *testing.T) {
 	t.Parallel()
-	m := miniredis.RunT(t)
-	memory := gateway.NewMemory()
-	s := Spec{Redis: Settings{Address: m.Addr(), Timeout: TimeoutMax}, Name: "both", Rule: quota.Rule{Count: 10, Per: time.Hour, Burst: 10}}
-	first := memory.Recollect()
-	a, _ := Compile(s, first)
-	b, _ := Compile(s, first)
-	first.Hold()
-	s.Rule.Burst = 12
-	second := memory.Recollect()
-	c, _ := Compile(s, second)
-	second.Hold()
-	t.Cleanup(func() {
-		first.Drop()
-		second.Drop()
-		<-c.table.link.Ended()
-	})
-	admitted := 0
-	for range 10 {
-		for _, source := range []*Source{a, b, c} {
-			if (&node{source.table.link, source}).request("k").Allowed {
-				admitted++
-			}
-		}
+	r := startRedis(t)
+	n := newNodes(t, 1, Spec{
+		Redis: Settings{Address: r.addr, Timeout: TimeoutMax}, Unreachable: Closed, Mode: Exact, Rule: quota.Rule{Count: 10, Per: time.Hour},
+	})[0]
+	if v := n.request("k"); !v.Allowed || v.By != quota.Store {
+		t.Fatalf("%+v: want the store's verdict", v)
 	}
-	if a.table != b.table || a.table != c.table || admitted > 12 || admitted < 10 {
-		t.Errorf("%d admitted, want 10 to 12 by one table", admitted)
+	n.link.Close()
+	<-n.link.Ended()
+	if v := n.request("k"); v.Allowed || v.By != quota.Policy {
+		t.Errorf("%+v of a link that is closed, want the verdict without a store", v)
+	}
+	n.link.Start()
+	eventually(t, "the link asks again", func() bool { return n.request("k").By == quota.Store })
+	if v := n.source.table.View(mono.Now()); v.Excess != 0 {
+		t.Errorf("closing a link was taken for an outage: %+v", v)
 	}
 }

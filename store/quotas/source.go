@@ -1,10 +1,10 @@
-package store
+package quotas
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
-	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/limit"
 	"github.com/yumen-io/yumen/policy/quota"
@@ -32,7 +32,10 @@ const (
 // Spec is a limit that nodes share.
 type Spec struct {
 	Redis Settings
-	Mode  Mode
+	// Logger is told when Redis cannot be used, and when it can again; nil means slog.Default(). It is the link's: of those who share
+	// one, the first counts.
+	Logger *slog.Logger
+	Mode   Mode
 	// Name tells the rule from others in Redis: nodes that say the same share the limit.
 	Name        string
 	Rule        quota.Rule // of an exact one, Burst is not used
@@ -50,7 +53,15 @@ type Problem struct {
 	Fix   string
 }
 
-// Source decides for one rule. It is frozen, but for the table behind it; any loop may ask.
+// Memory is where links and tables are kept that were made before, so that all who name one Redis have one link to it, and all who name
+// one rule one table of its keys. Each function returns what is kept under the key, or else what make makes; whoever
+// keeps it starts and closes it. A function that is nil keeps nothing.
+type Memory struct {
+	Link  func(key string, make func() *Link) *Link
+	Table func(key string, make func() *Table) *Table
+}
+
+// Source decides for one rule. It is frozen, but for the table behind it; any goroutine may ask.
 type Source struct {
 	table *Table
 	terms *terms
@@ -60,8 +71,8 @@ type Source struct {
 // retryUnreachable is when clients are told to come again whom nobody could judge: Redis is tried again at least as often.
 const retryUnreachable = time.Second
 
-// Compile makes a source of s, or says everything that is wrong with it. Nothing is connected to before the configuration is in force.
-func Compile(s Spec, memory *gateway.Recollection) (*Source, []Problem) {
+// Compile makes a source of s, or says everything that is wrong with it. Nothing is connected to before the link is started.
+func Compile(s Spec, memory Memory) (*Source, []Problem) {
 	at := &terms{rule: s.Rule, unreachable: s.Unreachable, nodesMin: int64(max(s.Nodes, 1)), keysMax: s.KeysMax}
 	if at.keysMax == 0 {
 		at.keysMax = KeysMaxDefault
@@ -90,16 +101,23 @@ func Compile(s Spec, memory *gateway.Recollection) (*Source, []Problem) {
 			"requests wait for it: write 100ms, or leave it out"})
 	}
 	if s.Nodes < 0 || s.Nodes > quota.NodesMax {
-		problems = append(problems, Problem{"nodes", fmt.Sprintf("%d is not between 1 and %d", s.Nodes, quota.NodesMax), "write how many gateways there are"})
+		problems = append(problems, Problem{"nodes", fmt.Sprintf("%d is not between 1 and %d", s.Nodes, quota.NodesMax), "write how many there are"})
 	}
 	if problems != nil {
 		return nil, problems
 	}
 	key := s.Redis.Key()
-	link := gateway.Recall(memory, key, func() *Link { return newLink(s.Redis) })
+	link := recall(memory.Link, key, func() *Link { return NewLink(s.Redis, s.Logger) })
 	kind := [...]string{Leased: "leased", Exact: "exact"}[s.Mode]
-	table := gateway.Recall(memory, "limit_"+kind+"/"+s.Name+"/"+key, func() *Table { return newTable(link, s.Name, s.Mode == Exact) })
+	table := recall(memory.Table, "limit_"+kind+"/"+s.Name+"/"+key, func() *Table { return newTable(link, s.Name, s.Mode == Exact) })
 	return &Source{table: table, terms: at, text: at.describe(s.Mode)}, nil
+}
+
+func recall[T any](from func(key string, make func() T) T, key string, make func() T) T {
+	if from == nil {
+		return make()
+	}
+	return from(key, make)
 }
 
 // entryBytes is what Redis 7.0 takes for one request of an exact limit, measured by MEMORY USAGE of a full key.
@@ -132,8 +150,8 @@ func (s *Source) String() string { return s.text }
 // Table is what is remembered of the rule.
 func (s *Source) Table() *Table { return s.table }
 
-// Decide judges a request of a key that costs cost, by what is known here. By is quota.Nobody if the store has to be asked: then the request may be suspended, and Ask called. It does not block,
-// and allocates for keys that are new.
+// Decide judges a request of a key that costs cost, by what is known here. By is quota.Nobody if the store has to be asked: then the
+// request may be suspended, and Ask called. It does not block, and allocates for keys that are new. The key is not kept.
 func (s *Source) Decide(key []byte, now mono.Time, cost int64) quota.Verdict {
 	t, at := s.table, s.terms
 	if t.terms.Load() != at {
