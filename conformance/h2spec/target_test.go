@@ -126,7 +126,9 @@ func startCaddy(t *testing.T, upstream string, id *gateway.Identity) string {
 	peer.Caddy(t, fmt.Sprintf(`{
 	admin off
 	auto_https off
-	servers { protocols h1 h2 h2c }
+	servers {
+		protocols h1 h2 h2c
+	}
 }
 %s {
 	bind 127.0.0.1
