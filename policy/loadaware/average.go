@@ -1,0 +1,77 @@
+package loadaware
+
+import (
+	"math"
+	"time"
+)
+
+// Average is a moving average of latencies in their logarithm, so that one call that took a thousand times as long counts
+// as much as one that took a thousandth. Zero knows nothing. It is a plain value: whoever shares it keeps its bits in an
+// atomic word and swaps.
+type Average float64
+
+// Steps are the weight of one sample. A caller that learns alone must learn from two or three calls, a server sees enough of
+// them to be calm, and so does a ratio to what the server says.
+const (
+	StepAlone  = 0.3
+	StepRatio  = 1.0 / 8
+	StepServer = 1.0 / 16
+
+	// sampleMax is the logarithm of the most by which one sample may differ: ten times.
+	sampleMax = 2.302585092994046
+	// shift keeps the logarithm of one nanosecond, and of a ratio of one, apart from zero, which means nothing is known.
+	shift = 64
+)
+
+// Learn returns the average after a sample that took so long. Nothing below a nanosecond is believed.
+func (a Average) Learn(took time.Duration, step float64) Average {
+	return a.learn(math.Log(max(float64(took), 1)), step)
+}
+
+// LearnRatio is Learn of took divided by reported, which is above 0.
+func (a Average) LearnRatio(took, reported time.Duration, step float64) Average {
+	return a.learn(math.Log(max(float64(took), 1)/float64(reported)), step)
+}
+
+func (a Average) learn(sample, step float64) Average {
+	if a == 0 {
+		return Average(sample + shift)
+	}
+	news := sample + shift - float64(a)
+	return a + Average(step*min(max(news, -sampleMax), sampleMax))
+}
+
+// Known tells whether anything was learnt.
+func (a Average) Known() bool { return a != 0 }
+
+// Duration is the average of what Learn was told, 0 if that is nothing.
+func (a Average) Duration() time.Duration {
+	if a == 0 {
+		return 0
+	}
+	return toDuration(math.Exp(float64(a) - shift))
+}
+
+// Of is the average of what LearnRatio was told, times reported; 0 if that is nothing.
+func (a Average) Of(reported time.Duration) time.Duration {
+	if a == 0 {
+		return 0
+	}
+	return toDuration(math.Exp(float64(a)-shift) * float64(reported))
+}
+
+// latencyMax is above any latency that means something, and far from overflow.
+const latencyMax = time.Hour
+
+func toDuration(ns float64) time.Duration { return time.Duration(min(ns, float64(latencyMax))) }
+
+// failureStep is the weight of one outcome in the share of failures.
+const failureStep = 1.0 / 16
+
+// LearnFailure returns the share of calls that fail after one more outcome.
+func LearnFailure(share float64, failed bool) float64 {
+	if failed {
+		return share + (1-share)*failureStep
+	}
+	return share - share*failureStep
+}
