@@ -119,6 +119,7 @@ type entry struct {
 	key    [64]byte // the beginning of the tenant's, for records
 	keyLen int
 	head   mono.Time // when the answer began
+	failed mono.Time // when the cluster had nothing, or nothing good, to say
 	tenant uint64
 }
 
@@ -280,16 +281,37 @@ func (f *Filter) Response(x *gateway.Exchange, h *message.Head) {
 	if e == nil || !e.ticket.Inside() {
 		return
 	}
-	e.head = x.Now()
+	now := x.Now()
+	if e.failed == 0 { // else it may be another cluster's
+		e.head = now
+	}
 	if h.Status == 101 {
-		e.leave(e.head, 0)
+		e.leave(now, 0)
 	} else if f.toHead {
 		var latency time.Duration
-		if h.Status < 500 && x.Outcome().Attempts > 0 {
+		if h.Status < 500 && e.head > 0 && x.Outcome().Attempts > 0 {
 			latency = e.head.Sub(e.ticket.Admitted())
 		}
-		e.leave(e.head, latency)
+		e.leave(now, latency)
 	}
+}
+
+// Failed ends the wait for the cluster. What comes now, if a filter before this one has another cluster, is none of its work, and says
+// nothing of it. An answer with a bad status may still go its way, and keeps its place meanwhile.
+func (f *Filter) Failed(x *gateway.Exchange, failure *gateway.Failure) gateway.Verdict {
+	e, _ := x.Kept().(*entry)
+	if e == nil || !e.ticket.Inside() {
+		return gateway.GoOn
+	}
+	e.failed = x.Now()
+	if !failure.Answered() {
+		var latency time.Duration
+		if failure.Status == 504 && x.Outcome().Attempts > 0 {
+			latency = e.failed.Sub(e.ticket.Admitted())
+		}
+		e.leave(e.failed, latency)
+	}
+	return gateway.GoOn
 }
 
 // Done gives the place back, or takes the request out of the queue, however it ended.
@@ -307,7 +329,7 @@ func (f *Filter) Done(x *gateway.Exchange) {
 		s.pump(now)
 	}
 	s.publish(now)
-	e.by, e.wake, e.head = nil, gateway.Wake{}, 0
+	e.by, e.wake, e.head, e.failed = nil, gateway.Wake{}, 0, 0
 	if len(s.free) < entriesKept {
 		s.free = append(s.free, e)
 	}
@@ -322,6 +344,8 @@ func (e *entry) latency(x *gateway.Exchange, now mono.Time) time.Duration {
 		return 0
 	case o.Status < 500 && e.head > 0:
 		return e.head.Sub(e.ticket.Admitted())
+	case o.Status == 504 && e.failed > 0:
+		return e.failed.Sub(e.ticket.Admitted())
 	case o.Status == 504:
 		return now.Sub(e.ticket.Admitted())
 	}
@@ -340,7 +364,7 @@ func (f *Filter) State() State { return f.door.State() }
 
 // Hooks are what the gateway calls.
 func (f *Filter) Hooks() gateway.Hooks {
-	return gateway.Hooks{Name: "admission", Request: f.Request, Response: f.Response, Done: f.Done}
+	return gateway.Hooks{Name: "admission", Request: f.Request, Response: f.Response, Failed: f.Failed, Done: f.Done}
 }
 
 // String says what the filter does.

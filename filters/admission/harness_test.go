@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,7 +55,9 @@ type running struct {
 	limits  *h1.Limits
 	up      *upstreamServer
 	filter  atomic.Pointer[Filter]
-	request time.Duration // that the route allows
+	request time.Duration   // that the route allows
+	before  []gateway.Hooks // filters before this one; set before swap
+	retry   retry.Config
 	serial  uint64
 }
 
@@ -70,7 +73,15 @@ type upstreamServer struct {
 func newUpstream(tb testing.TB) *upstreamServer {
 	u := &upstreamServer{let: make(chan struct{}, 1<<16)}
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u.served.Store(r.Header.Get("X-Id"), u.count.Add(1))
+		if _, again := u.served.Swap(r.Header.Get("X-Id"), u.count.Add(1)); !again {
+			switch r.Header.Get("X-First") { // what the first answer to an id is
+			case "reset":
+				panic(http.ErrAbortHandler)
+			case "503":
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+		}
 		u.waiting.Add(1)
 		defer u.waiting.Add(-1)
 		select {
@@ -152,7 +163,7 @@ func (r *running) swap(mode gateway.Mode, spec Spec) {
 	recollection.Hold()
 	r.gateway.Swap(&gateway.Snapshot{Revision: r.serial, Table: table, View: r.view, Clusters: []*upstream.Group{r.group}, Changes: []*upstream.Prepared{prepared},
 		Retired: recollection.Drop,
-		Routes: []*gateway.Route{{Name: "all", Filters: []gateway.Hooks{f.Hooks()}, Cluster: r.group, Retry: retry.New(retry.Config{}),
+		Routes: []*gateway.Route{{Name: "all", Filters: append(slices.Clone(r.before), f.Hooks()), Cluster: r.group, Retry: retry.New(r.retry),
 			Request: r.request, FirstByte: time.Minute, BetweenBytes: time.Minute}}})
 }
 

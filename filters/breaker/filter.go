@@ -164,11 +164,16 @@ func (f *Filter) refuse(x *gateway.Exchange, p *published) gateway.Verdict {
 		}
 	}
 	t := &v.Last
-	j.Number("error_ratio", t.Numbers.ErrorRatio*100, "%")
-	j.Number("volume", float64(t.Numbers.Total), "")
+	known := t.Numbers.Total > 0 // not after an order, nor until the tick after a run of failures: nothing was counted up yet
+	if known {
+		j.Number("error_ratio", t.Numbers.ErrorRatio*100, "%")
+		j.Number("volume", float64(t.Numbers.Total), "")
+	}
 	j.Number("in_a_row", float64(t.Numbers.Run), "")
-	j.Number("p95", t.Numbers.P95.Seconds()*1000, "ms")
-	j.Number("score", t.Score, "")
+	if known {
+		j.Number("p95", t.Numbers.P95.Seconds()*1000, "ms")
+		j.Number("score", t.Score, "")
+	}
 	j.Number("passing", v.Share*100, "%")
 	if p.openedAt > 0 {
 		j.Number("open_for", now.Sub(p.openedAt).Seconds(), "s")
@@ -220,7 +225,7 @@ func (s *settings) judge(o *gateway.Outcome, bodyEnded bool) (e ending) {
 		return ending{} // the configuration answered, or a filter
 	case f == nil && o.Attempts == 0:
 		return ending{}
-	case f == nil:
+	case f == nil, f.Answered(): // a filter has put something in the answer's place: it was one all the same
 		e.counts, e.failed = true, s.badAnswer(o)
 	case f.Reason == "deadline_exceeded":
 		// How long a call may take is its client's word: the failure is not held against anybody. That so much time was not enough may be.

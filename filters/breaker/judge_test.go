@@ -58,6 +58,8 @@ func TestWhatAnEndingMeans(t *testing.T) {
 		{"a call that ended with internal, listed", call(13, health.OK), false, failure},
 		{"a call that found nothing, not listed", call(5, health.OK), false, good},
 		{"a call that succeeded", call(0, health.OK), false, good},
+		{"500, listed, in whose place somebody gave another", failed(failureOf(500, gateway.ReasonStatus, health.ServerError)), false, failure},
+		{"501, not listed, in whose place somebody gave another", failed(failureOf(501, gateway.ReasonStatus, health.ServerError)), false, good},
 		{"101", answer(101, health.OK), false, good},
 		{"refused connection", failed(failureOf(502, "connect_failed", health.ConnectFailure)), false, failure},
 		{"connecting took too long", failed(failureOf(504, "connect_timeout", health.ConnectFailure)), false, timeout},
