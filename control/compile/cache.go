@@ -64,8 +64,11 @@ func cacheSpec(said *config.CacheFilter) *cache.Spec {
 		s.Collapse.Off = true
 	}
 	if r := said.Redis; r != nil {
-		s.Tier = &cache.TierSpec{Redis: redisSettings(&r.Server), Name: r.Name, Wait: r.Wait, EntryBytes: r.MaxEntrySize}
-		s.Tier.NoPassword = redisPassword(&r.Server, &s.Tier.Redis)
+		settings, problem := redisSettings(&r.Server)
+		s.Tier = &cache.TierSpec{Redis: settings, Name: r.Name, Wait: r.Wait, EntryBytes: r.MaxEntrySize}
+		if problem != nil {
+			s.Tier.Missing = &cache.Problem{Field: "redis." + problem.field, Cause: problem.cause, Fix: problem.fix}
+		}
 	}
 	return s
 }

@@ -53,14 +53,14 @@ var (
 func sharedLimit(r *config.LimitRule) limit.MakeSource {
 	said := r.Shared
 	spec := quotas.Spec{
-		Redis: redisSettings(&said.Redis),
-		Mode:  limitModes[said.Mode], Unreachable: limitUnreachable[said.WhenUnreachable], Nodes: said.Nodes, KeysMax: r.KeysMax,
+		Mode: limitModes[said.Mode], Unreachable: limitUnreachable[said.WhenUnreachable], Nodes: said.Nodes, KeysMax: r.KeysMax,
 		Rule: quota.Rule{Count: int64(r.Rate.Count), Per: r.Rate.Per, Burst: cmp.Or(int64(r.Burst), int64(r.Rate.Count))},
 	}
 	return func(guard string, memory *gateway.Recollection) (limit.Source, []limit.Problem) {
 		spec := spec
-		if cause := redisPassword(&said.Redis, &spec.Redis); cause != "" {
-			return nil, []limit.Problem{{Field: "shared.redis.password_env", Cause: cause, Fix: redisPasswordFix}}
+		var problem *redisProblem
+		if spec.Redis, problem = redisSettings(&said.Redis); problem != nil {
+			return nil, []limit.Problem{{Field: "shared.redis." + problem.field, Cause: problem.cause, Fix: problem.fix}}
 		}
 		spec.Name = cmp.Or(said.Name, guard+"/"+r.Name)
 		source, problems := limit.NewShared(spec, memory)

@@ -1,32 +1,34 @@
 package compile
 
 import (
-	"crypto/tls"
 	"os"
 
 	"github.com/yumen-io/yumen/control/config"
 	"github.com/yumen-io/yumen/store/redisconn"
 )
 
-// redisSettings are a document's, but for the password.
-func redisSettings(said *config.RedisServer) redisconn.Settings {
+// redisProblem is what the settings of a Redis need and this machine does not have.
+type redisProblem struct {
+	field      string // password_env, tls.ca
+	cause, fix string
+}
+
+// redisSettings are a document's, with the password and what the files hold. A problem is nil if all is there.
+func redisSettings(said *config.RedisServer) (redisconn.Settings, *redisProblem) {
 	s := redisconn.Settings{Address: said.Address.String(), Username: said.Username, Database: said.Database, Timeout: said.Timeout}
-	if said.TLS {
-		s.TLS = &tls.Config{ServerName: said.Address.Host, MinVersion: tls.VersionTLS12}
+	if said.PasswordEnv != "" {
+		var there bool
+		if s.Password, there = os.LookupEnv(said.PasswordEnv); !there {
+			return s, &redisProblem{"password_env", "the environment variable " + said.PasswordEnv + " is not set", "start the gateway with it, or remove the line"}
+		}
 	}
-	return s
+	if said.TLS == nil {
+		return s, nil
+	}
+	files := &redisFiles{said: *said.TLS, host: said.Address.Host}
+	problem := files.check()
+	if problem == nil {
+		s.TLS, s.FreshTLS, s.TLSName = files.config(), files.config, files.name()
+	}
+	return s, problem
 }
-
-// redisPassword adds the password, or returns why there is none.
-func redisPassword(said *config.RedisServer, s *redisconn.Settings) (cause string) {
-	if said.PasswordEnv == "" {
-		return ""
-	}
-	var there bool
-	if s.Password, there = os.LookupEnv(said.PasswordEnv); !there {
-		return "the environment variable " + said.PasswordEnv + " is not set"
-	}
-	return ""
-}
-
-const redisPasswordFix = "start the gateway with it, or remove the line"

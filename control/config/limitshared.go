@@ -2,7 +2,6 @@ package config
 
 import (
 	"sync"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -36,17 +35,6 @@ const (
 	LimitClosed     LimitUnreachable = "closed"
 )
 
-// RedisServer is a Redis and how to reach it.
-type RedisServer struct {
-	Pos
-	Address     Address
-	Username    string
-	PasswordEnv string
-	Database    int
-	TLS         bool
-	Timeout     time.Duration
-}
-
 // limitNodesMax is that of policy/quota.
 const limitNodesMax = 128
 
@@ -76,35 +64,6 @@ var limitSharedObject = sync.OnceValue(func() *object[LimitShared] {
 	}
 })
 
-var redisServerObject = sync.OnceValue(func() *object[RedisServer] {
-	type T = RedisServer
-	return &object[T]{
-		name: "redis_server", article: "a",
-		about: "A Redis and how to reach it.",
-		pos:   func(v *T) *Pos { return &v.Pos },
-		keys: redisServerKeys(func(v *T) *RedisServer { return v },
-			`For a round trip, and for connecting. The first that takes longer makes Redis unreachable; no request waits longer than two of them. 100ms is a hundred times what it takes within a data centre, and little for whoever waits.`),
-		short: &short[T]{
-			about:  "its address",
-			takes:  yaml.ScalarNode,
-			read:   func(d *decoder, n *yaml.Node, v *T) { redisAddress().read(d, n, &v.Address) },
-			schema: func(b *schemaBuilder) map[string]any { return redisAddress().schema(b) },
-		},
-	}
-})
-
-// redisServerKeys are the keys of whatever has a Redis.
-func redisServerKeys[T any](of func(v *T) *RedisServer, aboutTimeout string) []key[T] {
-	return []key[T]{
-		need("address", redisAddress(), func(v *T) *Address { return &of(v).Address }, `Where it listens; of a Redis Cluster, one of its nodes.`),
-		may("username", text("name", notEmpty), func(v *T) *string { return &of(v).Username }, `Of the user to log in as. Without one, the default user.`),
-		may("password_env", text("name of a variable", isVariableName), func(v *T) *string { return &of(v).PasswordEnv }, `Name of the environment variable that holds the password: REDIS_PASSWORD. Its value is in nothing that is made of the document.`),
-		def("database", integer(0, 15), func(v *T) *int { return &of(v).Database }, 0, `Number of the database. 0, which every Redis has.`),
-		def("tls", boolean(), func(v *T) *bool { return &of(v).TLS }, false, `Speak TLS, and verify the server's certificate for the host of the address by the system's authorities. Off, as Redis is by default.`),
-		def("timeout", duration(time.Millisecond, time.Second), func(v *T) *time.Duration { return &of(v).Timeout }, 100*time.Millisecond, aboutTimeout),
-	}
-}
-
 // sharedLimit is the kind of a section that may be absent, which is nil; if it is there, its keys have their defaults.
 func sharedLimit() kind[*LimitShared] {
 	inner := section(limitSharedObject)
@@ -119,22 +78,6 @@ func sharedLimit() kind[*LimitShared] {
 		}
 	}
 	return k
-}
-
-// redisAddress is where a Redis listens: an IP address or a name, and a port.
-func redisAddress() kind[Address] {
-	return parsed("address", "10.0.0.5:6379 or redis.internal:6379", `.+:[0-9]+`, func(s string) (Address, string, string) {
-		a, cause, fix := splitAddress(s, "6379")
-		switch {
-		case cause != "":
-			return Address{}, cause, fix
-		case a.Host == "":
-			return Address{}, quote(s) + " has no host", "write 127.0.0.1:6379 for this machine"
-		case a.Port == 0:
-			return Address{}, quote(s) + " has port 0", "write the port that Redis listens on, 6379 as a rule"
-		}
-		return a, "", ""
-	}, Address.String)
 }
 
 // checkLimitShared looks for what a shared limit cannot be.

@@ -9,10 +9,10 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/yumen-io/yumen/engine/message"
-	"github.com/yumen-io/yumen/store/redisconn"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/internal/mono"
 	policy "github.com/yumen-io/yumen/policy/cache"
+	"github.com/yumen-io/yumen/store/redisconn"
 )
 
 // question is what a request that finds nothing in memory asks Redis. It has its own copy of everything: the request may be gone before

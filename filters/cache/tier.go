@@ -13,8 +13,8 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/yumen-io/yumen/store/redisconn"
 	"github.com/yumen-io/yumen/internal/mono"
+	"github.com/yumen-io/yumen/store/redisconn"
 )
 
 // TierSpec says in which Redis gateways share their responses. Zero means the default, unless said otherwise.
@@ -26,8 +26,8 @@ type TierSpec struct {
 	Wait time.Duration
 	// EntryBytes bounds the responses that go to Redis; 0 means 256 KiB.
 	EntryBytes int64
-	// NoPassword is why the password cannot be had; empty: it is there, or none is needed.
-	NoPassword string
+	// Missing is what Redis needs, such as a password or a file, and cannot be had; nil: nothing.
+	Missing *Problem
 }
 
 // fill puts defaults in, and returns what is wrong.
@@ -49,8 +49,8 @@ func (s *TierSpec) fill(filter string, entryBytes int64) (problems []Problem) {
 		problems = append(problems, Problem{"redis.timeout", s.Redis.Timeout.String() + " is not between 1ms and " + tierTimeMax.String(),
 			"write 100ms, or leave it out"})
 	}
-	if s.NoPassword != "" {
-		problems = append(problems, Problem{"redis.password_env", s.NoPassword, "start the gateway with it, or remove the line"})
+	if s.Missing != nil {
+		problems = append(problems, *s.Missing)
 	}
 	if s.Wait < time.Millisecond || s.Wait > tierTimeMax {
 		problems = append(problems, Problem{"redis.wait", s.Wait.String() + " is not between 1ms and " + tierTimeMax.String(),

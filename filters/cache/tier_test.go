@@ -8,9 +8,9 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
-	"github.com/yumen-io/yumen/store/redisconn"
 	"github.com/yumen-io/yumen/internal/mono"
 	policy "github.com/yumen-io/yumen/policy/cache"
+	"github.com/yumen-io/yumen/store/redisconn"
 )
 
 // node is a gateway as Redis sees it.

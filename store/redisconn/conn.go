@@ -5,6 +5,7 @@ package redisconn
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -22,7 +23,12 @@ type Settings struct {
 	Username string
 	Password string
 	Database int
-	TLS      *tls.Config
+	TLS      *tls.Config // nil: none
+	// FreshTLS, if there, returns the TLS of each connection that is made, in the place of TLS, which must be there too: for
+	// certificates that may be others by then. It is called on goroutines that dial, and may read files.
+	FreshTLS func() *tls.Config
+	// TLSName tells one TLS from another in Key; empty where all is that of the address and the system.
+	TLSName string
 	// Timeout is for one round trip, and for connecting. Each user has its own default.
 	Timeout time.Duration
 	// ClientName is what CLIENT LIST shows; empty means yumen.
@@ -31,13 +37,14 @@ type Settings struct {
 
 // Key tells one Redis from another in a gateway's memory. The password is part of it, by a hash: a link with another one is another link.
 func (s *Settings) Key() string {
-	return fmt.Sprintf("redis/%s/%d/%s/%x/%v/%v", s.Address, s.Database, s.Username, sha256.Sum256([]byte(s.Password)), s.TLS != nil, s.Timeout)
+	return fmt.Sprintf("redis/%s/%d/%s/%x/%v/%s/%v",
+		s.Address, s.Database, s.Username, sha256.Sum256([]byte(s.Password)), s.TLS != nil, s.TLSName, s.Timeout)
 }
 
 // Dial connects, and returns an error within about two timeouts. Whoever gets the client closes it. It keeps one connection, on
 // which what goroutines ask at the same time follows one another without waiting.
 func Dial(s *Settings) (rueidis.Client, error) {
-	conn, err := rueidis.NewClient(rueidis.ClientOption{
+	o := rueidis.ClientOption{
 		InitAddress: []string{s.Address},
 		Username:    s.Username, Password: s.Password, SelectDB: s.Database, TLSConfig: s.TLS,
 		ClientName:   cmp.Or(s.ClientName, "yumen"),
@@ -48,7 +55,14 @@ func Dial(s *Settings) (rueidis.Client, error) {
 		ConnWriteTimeout:  s.Timeout,
 		PipelineMultiplex: -1,
 		RingScaleEachConn: 8, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
-	})
+	}
+	if s.FreshTLS != nil {
+		fresh := s.FreshTLS
+		o.DialCtxFn = func(ctx context.Context, to string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			return (&tls.Dialer{NetDialer: d, Config: fresh()}).DialContext(ctx, "tcp", to)
+		}
+	}
+	conn, err := rueidis.NewClient(o)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Redis at %s: %w", s.Address, err)
 	}
