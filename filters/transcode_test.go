@@ -685,7 +685,7 @@ func TestGuardsRefuseInJSON(t *testing.T) {
 				t.Errorf("%v: %s, %v", err, text, resp.Header)
 			}
 			resp, text = r.do(t, c, "POST /library.Library/Get", frame(0, ""), "Content-Type: application/grpc-web+proto")
-			if resp.StatusCode != 200 || !strings.HasPrefix(text, "\x80") || !strings.Contains(text, "grpc-status:14\r\n") || !strings.Contains(text, "\r\nretry-after:") {
+			if resp.StatusCode != 200 || !strings.HasPrefix(text, "\x80") || !strings.Contains(text, "grpc-status:8\r\n") || !strings.Contains(text, "\r\nretry-after:") {
 				t.Errorf("%s %v %q", resp.Status, resp.Header, text)
 			}
 		}

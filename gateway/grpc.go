@@ -143,7 +143,7 @@ func callStatus(status int, reason string) retry.GRPCStatus {
 		return grpcPermissionDenied
 	case 404, 405, 501:
 		return grpcUnimplemented
-	case 413:
+	case 413, 429:
 		return grpcResourceExhausted
 	case 408:
 		return grpcDeadlineExceeded
@@ -152,7 +152,7 @@ func callStatus(status int, reason string) retry.GRPCStatus {
 			return grpcUnavailable
 		}
 		return grpcDeadlineExceeded
-	case 429, 502, 503:
+	case 502, 503:
 		return grpcUnavailable
 	}
 	return grpcUnknown

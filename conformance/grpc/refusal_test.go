@@ -36,7 +36,7 @@ var refused = []struct {
 	code          codes.Code
 	fields        map[string]string // of the refusal; empty: it is there
 }{
-	{"limit", "limit: {rate: 1/h, burst: 1, headers: on}", true, codes.Unavailable,
+	{"limit", "limit: {rate: 1/h, burst: 1, headers: on}", true, codes.ResourceExhausted,
 		map[string]string{"Retry-After": "3600", "Grpc-Retry-Pushback-Ms": "", "Ratelimit": "", "Ratelimit-Policy": ""}},
 	{"basic auth", "basic_auth: USERS", false, codes.Unauthenticated,
 		map[string]string{"Www-Authenticate": ""}},
@@ -96,7 +96,7 @@ func TestPushbackIsHonoured(t *testing.T) {
 	up := answering(t)
 	addr, _ := startRPC(t, rpcCluster(up), "[{path: /*, cluster: rpc, filters: [limit: {rate: 1/s, burst: 1}]}]", gateway.GRPC)
 	const policy = `{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.001s", "maxBackoff": "0.001s",
-		"backoffMultiplier": 1, "retryableStatusCodes": ["UNAVAILABLE"]}}]}`
+		"backoffMultiplier": 1, "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]}}]}`
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(policy))
 	if err != nil {
 		t.Fatal(err)
