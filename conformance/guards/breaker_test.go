@@ -9,85 +9,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/yumen-io/yumen/conformance/gateway"
 )
-
-// patient is an upstream whose health is what the test says at the moment.
-type patient struct {
-	addr string
-	// mood is well, 500, 404, reset (it ends the connection), torn (by a RST), hang, slow, garbage, or cut (the answer ends in its middle).
-	mood  atomic.Value
-	asked atomic.Int64  // requests that came
-	left  atomic.Int64  // those that were given up while they hung
-	slow  time.Duration // how long it takes while it is slow
-
-	server *http.Server
-}
-
-// newPatient starts one that is well, and then answers with 200.
-func newPatient(t *testing.T) *patient {
-	return newPatientThat(t, 60*time.Millisecond, func(http.ResponseWriter, *http.Request) {})
-}
-
-// newPatientThat starts one that does this while it is well, and when it is slow.
-func newPatientThat(t *testing.T, slow time.Duration, well http.HandlerFunc) *patient {
-	t.Helper()
-	u := &patient{slow: slow}
-	u.mood.Store("well")
-	ended := make(chan struct{})
-	u.addr = gateway.FreeAddr(t) // nobody else gets it when refuse was called
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", u.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u.asked.Add(1)
-		switch u.mood.Load().(string) {
-		case "500":
-			w.WriteHeader(500)
-		case "404":
-			w.WriteHeader(404)
-		case "well":
-			well(w, r)
-		case "reset", "torn", "garbage", "cut":
-			c, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				return
-			}
-			switch u.mood.Load() {
-			case "garbage":
-				c.Write([]byte("HTTP/1.1 2OO OK\r\n\r\n"))
-			case "cut":
-				c.Write([]byte("HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nContent-Length: 9000\r\n\r\nonly this"))
-			case "torn":
-				c.(*net.TCPConn).SetLinger(0)
-			}
-			c.Close()
-		case "hang":
-			select {
-			case <-r.Context().Done():
-				u.left.Add(1)
-			case <-ended:
-			}
-		case "slow":
-			select {
-			case <-time.After(u.slow):
-			case <-ended:
-			}
-			well(w, r)
-		}
-	})}
-	go u.server.Serve(l)
-	t.Cleanup(func() { close(ended); u.server.Close() })
-	return u
-}
-
-// refuse ends it with its connections: nobody listens any more.
-func (u *patient) refuse() { u.server.Close() }
 
 // breakerConfig has small numbers, so that a test is over soon; adaptive is off, since it learns for half a minute first.
 func breakerConfig(addr, endpoint, settings string) string {

@@ -3,7 +3,6 @@
 package guards
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -96,32 +95,6 @@ func newAuthService(t *testing.T, addr string) *authService {
 	return s
 }
 
-// garbage is a server that speaks no HTTP.
-func garbage(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = bufio.NewReader(c).ReadString('\n')
-			fmt.Fprint(c, "SSH-2.0-OpenSSH_9.6\r\nwhat?\r\n\r\n")
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-	return l.Addr().String()
-}
-
 // heldFields is an upstream that answers with the fields that a service may tell it.
 func heldFields(t *testing.T) string {
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -184,7 +157,7 @@ func TestAServiceDecidesAboutRequests(t *testing.T) {
 	authAddr := gateway.FreeAddr(t)
 	service := newAuthService(t, authAddr)
 	addr := gateway.FreeAddr(t)
-	p := gateway.Start(t, fmt.Sprintf(extAuthDocument, addr, heldFields(t), authAddr, gateway.FreeAddr(t), garbage(t), resetting(t)), gateway.Options{})
+	p := gateway.Start(t, fmt.Sprintf(extAuthDocument, addr, heldFields(t), authAddr, gateway.FreeAddr(t), unwell(t, "garbage"), unwell(t, "torn")), gateway.Options{})
 	c := plainClient(t)
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	f := func(request, fields, want string) {

@@ -4,30 +4,21 @@ package guards
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/yumen-io/yumen/conformance/gateway"
 	"golang.org/x/crypto/bcrypt"
@@ -284,33 +275,10 @@ func TestWrongPasswords(t *testing.T) {
 	}
 }
 
-// clientCertificate makes a certificate for clients, which is its own authority.
-func clientCertificate(t *testing.T, uri string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "client"}, URIs: []*url.URL{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
 func TestClientCertificates(t *testing.T) {
 	gateway.Require(t, gateway.TLSListener)
 	site, ca, client := gateway.NewIdentity(t), filepath.Join(t.TempDir(), "clients.pem"), clientCertificate(t, "spiffe://mesh/ns/prod/web")
-	write(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: client.Certificate[0]})))
+	write(t, ca, certificatePEM(client.Certificate[0]))
 	addr := gateway.FreeAddr(t)
 	gateway.Start(t, fmt.Sprintf(`listeners:
   - {name: web, address: %q, tls: {cert: %s, key: %s, client_certificates: {ca: %s, mode: optional}}}

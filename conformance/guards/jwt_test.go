@@ -62,8 +62,7 @@ func newTokenIssuer(t *testing.T, keys ...jose.JSONWebKey) *tokenIssuer {
 	i.server.StartTLS()
 	t.Cleanup(i.server.Close)
 	i.ca = filepath.Join(t.TempDir(), "ca.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.server.Certificate().Raw})
-	if err := os.WriteFile(i.ca, text, 0o600); err != nil {
+	if err := os.WriteFile(i.ca, []byte(certificatePEM(i.server.Certificate().Raw)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return i

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -71,7 +70,7 @@ func newPapers(t *testing.T) *papers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.ca = write(t, filepath.Join(m.files, "clients.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.person.Certificate[0]})))
+	m.ca = write(t, filepath.Join(m.files, "clients.pem"), certificatePEM(m.person.Certificate[0]))
 	write(t, filepath.Join(m.files, "keys.json"), string(m.keys[0]))
 	write(t, filepath.Join(m.files, "api-keys"), "acme sha256:"+sumOf(acmeKey)+" plan=gold\n")
 	write(t, filepath.Join(m.files, "users"), "alice:"+string(hash)+"\n")
@@ -127,17 +126,6 @@ func (m *matrix) connect() {
 	m.plain, m.secure = of(m.addr), of(m.tls)
 }
 
-// fail brings one of the faults about; the others are none of its own.
-func (u *patient) fail(fault string) {
-	switch fault {
-	case "refused":
-		u.refuse()
-	case "dns", "redis":
-	default:
-		u.mood.Store(fault)
-	}
-}
-
 // serve is what an upstream does while it is well. Its name is in the answer.
 func (m *matrix) serve(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -165,25 +153,6 @@ func (m *matrix) serve(name string) http.HandlerFunc {
 // redisFaults are servers that fail as a Redis might, by fault. Those of dns and redis are none: a name, and the Redis that will be gone;
 // behind the slow one is another, which stays.
 func redisFaults(t *testing.T, redis, other string) map[string]string {
-	serving := func(serve func(c net.Conn)) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan struct{})
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() { <-ended; c.Close() }()
-				go func() { defer c.Close(); serve(c) }()
-			}
-		}()
-		t.Cleanup(func() { l.Close(); close(ended) })
-		return l.Addr().String()
-	}
 	saying := func(answer string) func(net.Conn) {
 		return func(c net.Conn) {
 			b := make([]byte, 4096)
@@ -197,18 +166,18 @@ func redisFaults(t *testing.T, redis, other string) map[string]string {
 	}
 	return map[string]string{
 		"refused": gateway.FreeAddr(t),
-		"torn": serving(func(c net.Conn) {
+		"torn": serveBytes(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 1))
 			_ = c.(*net.TCPConn).SetLinger(0)
 		}),
-		"hang":    serving(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }),
-		"500":     serving(saying("-LOADING Redis is loading the dataset in memory\r\n")),
-		"garbage": serving(saying("HTTP/1.1 400 Bad Request\r\n\r\n")),
-		"cut": serving(func(c net.Conn) {
+		"hang":    serveBytes(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }),
+		"500":     serveBytes(t, saying("-LOADING Redis is loading the dataset in memory\r\n")),
+		"garbage": serveBytes(t, saying("HTTP/1.1 400 Bad Request\r\n\r\n")),
+		"cut": serveBytes(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 4096))
 			_, _ = io.WriteString(c, "$100\r\nonly this")
 		}),
-		"slow": serving(func(c net.Conn) {
+		"slow": serveBytes(t, func(c net.Conn) {
 			far, err := net.Dial("tcp", other)
 			if err != nil {
 				return

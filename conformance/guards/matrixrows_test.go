@@ -74,6 +74,7 @@ var matrixRows = []matrixRow{
 	{guard: "cache, a fresh answer kept", fails: upstream, name: "cache-fresh", filters: `cache: on`, warm: true},
 	{guard: "cache, a stale answer kept", fails: upstream, name: "cache-stale", filters: `cache: on`, warm: true},
 	{guard: "cache, a stale answer kept, `stale_if_error`", fails: upstream, name: "cache-stale-if-error", filters: `cache: {stale_if_error: 1h}`, warm: true},
+	{guard: "cache, `redis`, nothing kept", fails: "Redis", name: "cache-redis", filters: `cache: {redis: {address: "DEP", wait: 1s}}`, cluster: "well", times: 2, redis: true},
 	{guard: "fallback: on", fails: upstream, name: "fallback", filters: `fallback: on`},
 	{guard: "fallback, `cluster`", fails: upstream, name: "fallback-cluster", filters: `fallback: {cluster: well}`},
 	{guard: "fallback, `cluster`, on `5xx` too", fails: upstream, name: "fallback-status", filters: `fallback: {on: [connect, reset, timeout, unavailable, 5xx], cluster: well}`},
