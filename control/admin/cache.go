@@ -45,7 +45,7 @@ func (s *Server) purgeCache(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		answerError(w, r, http.StatusBadRequest, failure{Error: err.Error(), Fix: "use url, prefix, tag or all=true"})
 	case wantsText(r):
-		answerText(w, http.StatusOK, fmt.Sprintf("%d responses were taken out of cache %s%s\n", n.Responses, name, elsewhere(n)))
+		answerText(w, http.StatusOK, fmt.Sprintf("%s taken out of cache %s%s\n", counted(n.Responses, "response was", "responses were"), name, elsewhere(n)))
 	default:
 		said := purged{Cache: name, Purged: n.Responses}
 		if n.Shared {

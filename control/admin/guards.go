@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -145,9 +146,18 @@ func decisionsText(list []gateway.Decision, id string) string {
 	return b.String()
 }
 
-// numberText is a number with its unit, in as few digits as tell it apart.
+// numberText is a number with its unit, in as few digits as tell it apart, and never with an exponent: all digits of what is large.
 func numberText(n gateway.Number) string {
-	return strconv.FormatFloat(n.Value, 'g', 6, 64) + n.Unit
+	const places = 6
+	digits := 0
+	for v := math.Abs(n.Value); v >= 1 && digits < places; v /= 10 {
+		digits++
+	}
+	text := strconv.FormatFloat(n.Value, 'f', places-digits, 64)
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text + n.Unit
 }
 
 // guardsText is a table of guards for people.

@@ -98,7 +98,7 @@ func mirrorText(b *strings.Builder, m *control.MirrorStatus, places int) {
 	// Writing to memory does not fail.
 	_ = table.Flush()
 	if n := len(r.Places) - places; n > 0 {
-		fmt.Fprintf(b, "  and %d places more: --json has them\n", n)
+		fmt.Fprintf(b, "  and %s: --json has them\n", counted(n, "place more", "places more"))
 	}
 	if r.PlacesHidden > 0 {
 		fmt.Fprintf(b, "  and %d differences in places for which there was no room\n", r.PlacesHidden)

@@ -79,3 +79,11 @@ func EndpointsText(c control.ClusterStatus) string {
 	}
 	return b.String()
 }
+
+// counted is a number of things: "1 response was", "2 responses were".
+func counted[T int | uint64](n T, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}

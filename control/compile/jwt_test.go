@@ -24,7 +24,7 @@ func TestTokensInDocuments(t *testing.T) {
 		{"jwt: {issuer: i, audience: a, algorithms: ES256, keys: {jwks: '" + set + "'}, required: off, scopes: [x]}", nil, "keys from the document; requests without one go on; scopes x"},
 		{"jwt: {issuer: i, audience: a, algorithms: RS256, keys: {jwks: '" + set + "'}}", nil, "filters.tested.jwt.algorithms[0]: there is no key for RS256"},
 		{"jwt: {issuer: i, audience: a, algorithms: ES256, keys: {url: http://idp.test/keys}}", nil, "filters.tested.jwt.keys.url: keys from idp.test would come by plain HTTP"},
-		{"jwt: {issuer: i, audience: a, algorithms: HS256, keys: {secret_env: YUMEN_TEST_SECRET}}", nil, "signed by HS256 with keys from the document"},
+		{"jwt: {issuer: i, audience: a, algorithms: HS256, keys: {secret_env: YUMEN_TEST_SECRET}}", nil, "signed by HS256 with a secret"},
 		{"jwt: {issuer: i, audience: a, algorithms: HS512, keys: {secret_env: YUMEN_TEST_SECRET}}", nil, "the secret has 32 bytes, and HS512 needs 64"},
 		{"jwt: {issuer: i, audience: a, algorithms: HS256, keys: {secret_env: YUMEN_TEST_SECRET, secret_form: base64}}", nil, "the secret has 24 bytes"},
 		{"jwt: {issuer: i, audience: a, algorithms: HS256, keys: {secret_env: YUMEN_TEST_NONE}}", nil, "the environment variable YUMEN_TEST_NONE with the secret is not set"},

@@ -128,7 +128,7 @@ func (f *Filter) conclude(v *visit) gateway.Verdict {
 		j.Reason, j.Text = ReasonBadAnswer, "The service that decides about requests has not decided."
 	}
 	if f.spec.Open {
-		j.Outcome = gateway.Degraded
+		j.Outcome, j.Status, j.RetryAfter = gateway.Degraded, 0, 0 // the client is told nothing of it
 		if enforced {
 			f.forward.Apply(x.Request, unknown)
 		}

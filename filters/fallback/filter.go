@@ -233,7 +233,7 @@ func (f *Filter) failed(x *gateway.Exchange, why *gateway.Failure) gateway.Verdi
 	if f.guard.Mode == gateway.Shadow {
 		if p.step == fresh {
 			p.step = exhausted
-			f.judge(x, f.first(), p)
+			f.judge(x, f.first(), p, 0)
 		}
 		return gateway.GoOn
 	}
@@ -273,7 +273,7 @@ func (f *Filter) answered(x *gateway.Exchange, why *gateway.Failure) gateway.Ver
 	p.status = why.Status
 	if f.guard.Mode == gateway.Shadow {
 		p.step = exhausted
-		f.judge(x, cluster, p)
+		f.judge(x, cluster, p, 0)
 		return gateway.GoOn
 	}
 	p.step = cluster
@@ -340,7 +340,7 @@ func (f *Filter) lists(status int) bool {
 func (f *Filter) replace(x *gateway.Exchange, h *message.Head) {
 	p := passage{status: h.Status}
 	if f.guard.Mode == gateway.Shadow {
-		f.judge(x, static, &p)
+		f.judge(x, static, &p, 0)
 		return
 	}
 	if kept, ok := x.Kept().(*passage); ok {
@@ -357,19 +357,21 @@ func (f *Filter) replace(x *gateway.Exchange, h *message.Head) {
 // degrade marks an answer.
 func (f *Filter) degrade(x *gateway.Exchange, h *message.Head, s step, p *passage) {
 	h.SetField([]byte(field), []byte(stepWords[s]))
+	again := time.Duration(0)
 	if s != cluster && h.Status == 503 { // of the gateway's own there is one already
 		h.Remove(message.RetryAfter)
 		if f.pause != nil {
 			h.AddKnown(message.RetryAfter, f.pause)
+			again = f.spec.RetryAfter
 		}
 	}
-	f.judge(x, s, p)
+	f.judge(x, s, p, again)
 }
 
-// judge records which step it was, and for what: a failure, or an answer's status.
-func (f *Filter) judge(x *gateway.Exchange, s step, p *passage) {
+// judge records which step it was, and for what: a failure, or an answer's status; and when the client was told to come again.
+func (f *Filter) judge(x *gateway.Exchange, s step, p *passage, again time.Duration) {
 	j := x.Judgement(f.guard)
-	j.Outcome, j.Text = gateway.Degraded, stepTexts[s]
+	j.Outcome, j.Text, j.RetryAfter = gateway.Degraded, stepTexts[s], again
 	if why := p.failure; why != nil {
 		j.Reason = why.Reason
 		j.Number("failure_status", float64(why.Status), "")

@@ -110,7 +110,7 @@ func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 	}
 	c, now := f.caches.on(x), x.Wall().Unix()
 	if len(text) > f.rules.tokenBytesMax {
-		return f.refuse(x, tooLarge, nil) // before it is read even once
+		return f.refuse(x, tooLarge, nil, amount{"token", int64(len(text)), "B"}, amount{"limit", int64(f.rules.tokenBytesMax), "B"}) // before it is read even once
 	}
 	set := f.keys.current(x.Now())
 	var of tag
@@ -127,7 +127,12 @@ func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 	t, refused := c.desk.read(text, now, &f.rules)
 	switch {
 	case refused != nil:
-		if set != nil && refused != notYet { // that one may be good in a second
+		switch { // by the clock: such a token may be good in a second, and how long it has been bad is told each time
+		case refused == expired:
+			return f.refuse(x, refused, nil, amount{"expired_for", now - (t.until - f.rules.skew), "s"}, amount{"clock_skew", f.rules.skew, "s"})
+		case refused == notYet:
+			return f.refuse(x, refused, nil, amount{"valid_in", t.from + f.rules.skew - now, "s"}, amount{"clock_skew", f.rules.skew, "s"})
+		case set != nil:
 			c.knowBad(&of, set, refused, now)
 		}
 		return f.refuse(x, refused, nil)
@@ -269,12 +274,22 @@ func (f *Filter) admit(x *gateway.Exchange, i *person, now int64) gateway.Verdic
 	return x.Judge(j)
 }
 
-func (f *Filter) refuse(x *gateway.Exchange, r *refusal, shown []byte) gateway.Verdict {
+// amount is a number of a refusal's record.
+type amount struct {
+	name  string
+	value int64
+	unit  string
+}
+
+func (f *Filter) refuse(x *gateway.Exchange, r *refusal, shown []byte, numbers ...amount) gateway.Verdict {
 	j := x.Judgement(f.guard)
 	j.Outcome, j.Status, j.Reason, j.Text, j.Key = gateway.Refused, r.status, r.reason, r.text, shown
 	j.Fields = f.answers[r]
 	if r.status == 503 {
 		j.RetryAfter = retryAfter
+	}
+	for _, n := range numbers {
+		j.Number(n.name, float64(n.value), n.unit)
 	}
 	return x.Judge(j)
 }

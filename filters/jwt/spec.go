@@ -305,11 +305,14 @@ func (s *Spec) fingerprint() string {
 
 func (s *Spec) describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "tokens of %s for %s, signed by %s with keys from ", strings.Join(s.Issuers, ", "), strings.Join(s.Audiences, ", "), joined(s.Algorithms))
-	if from := s.Fetch.from(); from != "" {
-		b.WriteString(from)
-	} else {
-		b.WriteString("the document")
+	fmt.Fprintf(&b, "tokens of %s for %s, signed by %s with ", strings.Join(s.Issuers, ", "), strings.Join(s.Audiences, ", "), joined(s.Algorithms))
+	switch from := s.Fetch.from(); {
+	case from != "":
+		b.WriteString("keys from " + from)
+	case s.Secret != nil:
+		b.WriteString("a secret")
+	default:
+		b.WriteString("keys from the document")
 	}
 	if s.Optional {
 		b.WriteString("; requests without one go on")
