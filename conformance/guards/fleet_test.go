@@ -15,16 +15,16 @@ import (
 	"github.com/yumen-io/yumen/conformance/gateway"
 )
 
-// The rules of TestFleetStaysWithinItsBound. The window of both is an hour, so that the bound that a gateway exports is about all
-// that happens in the test, and nothing of it is ever out of sight.
+// The rules of TestFleetStaysWithinItsBound. The window of both is an hour, so that the bound that a gateway exports is
+// about all that happens in the test, and nothing of it is ever out of sight.
 const (
 	fleetRate  = 30 // a second: 108000/h
 	fleetBurst = 30
 	fleetCount = 120 // of the exact rules, in the hour
 	// fleetPace is how many requests a second a whole fleet is asked, all rules together: four times what the rules admit.
 	fleetPace = 720
-	// fleetUsed is the least part of the quota that has to be used where demand is there. The guide promises 95 % and more, which
-	// policy/quota holds in virtual time; here the rest is for a machine with other things to do.
+	// fleetUsed is the least part of the quota that has to be used where demand is there. The guide promises 95 % and
+	// more, which policy/quota holds in virtual time; here the rest is for a machine with other things to do.
 	fleetUsed = 0.75
 )
 
@@ -43,8 +43,9 @@ type fleetRule struct{ mode, alone string }
 func (r fleetRule) path() string  { return "/" + r.mode + "/" + r.alone }
 func (r fleetRule) guard() string { return r.mode + "-" + r.alone }
 
-// Of two, four and eight gateways with one Redis, steady, loaded unevenly, without Redis, with a new one, with a frozen one, and with one
-// of them killed: all together admit at most what rate and burst say and the bound that they export, and do not starve.
+// Of two, four and eight gateways with one Redis, steady, loaded unevenly, without Redis, with a new one, with a frozen
+// one, and with one of them killed: all together admit at most what rate and burst say and the bound that they export,
+// and do not starve.
 func TestFleetStaysWithinItsBound(t *testing.T) {
 	for _, n := range []int{2, 4, 8} {
 		t.Run(fmt.Sprintf("%d gateways, Redis killed", n), func(t *testing.T) {
@@ -112,8 +113,9 @@ func startBounded(t *testing.T, n int) *bounded {
 		if r.mode == "exact" {
 			rule = fmt.Sprintf("rate: %d/h, algorithm: sliding_window", fleetCount)
 		}
-		fmt.Fprintf(&filters, "  %s: {limit: {%s, key: {header: x-tenant}, shared: {redis: {address: %q, timeout: 1s}, mode: %s, when_unreachable: %s, nodes: %d}}}\n",
-			r.guard(), rule, b.redis.addr, r.mode, r.alone, n)
+		shared := fmt.Sprintf("redis: {address: %q, timeout: 1s}, mode: %s, when_unreachable: %s, nodes: %d",
+			b.redis.addr, r.mode, r.alone, n)
+		fmt.Fprintf(&filters, "  %s: {limit: {%s, key: {header: x-tenant}, shared: {%s}}}\n", r.guard(), rule, shared)
 		fmt.Fprintf(&routes, "  - {path: %s, respond: 200, filters: [%s]}\n", r.path(), r.guard())
 	}
 	b.f = startFleet(t, n, 1, "filters:\n"+filters.String()+"routes:\n"+routes.String())
@@ -132,8 +134,8 @@ func (b *bounded) uneven() []float64 {
 	return parts
 }
 
-// story has the load go on with a key of its own while events happen, and judges what was admitted by the bounds of the gateways that are
-// there to its end.
+// story has the load go on with a key of its own while events happen, and judges what was admitted by the bounds of the
+// gateways that are there to its end.
 func (b *bounded) story(name string, parts []float64, stay int, events func()) {
 	b.t.Helper()
 	b.mu.Lock()
@@ -176,15 +178,16 @@ func (b *bounded) judge(name string, before, after map[fleetRule]exported, took 
 		}
 		unbounded := after[r].unbounded && r.alone == "open"
 		if !unbounded && float64(said.admitted) > most {
-			b.t.Errorf("%s, %s: %d admitted in %v, at most %.0f, of which %.1f are the exported bound", name, r.path(), said.admitted, took, most, after[r].value-before[r].value)
+			b.t.Errorf("%s, %s: %d admitted in %v, at most %.0f, of which %.1f are the exported bound",
+				name, r.path(), said.admitted, took, most, after[r].value-before[r].value)
 		}
 	}
 	b.starving(name)
 }
 
-// starving looks whether what was there was used: of an exact rule all, since more was asked for, or most, where answers of Redis were lost
-// that had counted requests; of a leased one most of the burst and of what the rate brought while somebody asked. Time in which the whole
-// machine stood still brings no more than the bucket holds.
+// starving looks whether what was there was used: of an exact rule all, since more was asked for, or most, where
+// answers of Redis were lost that had counted requests; of a leased one most of the burst and of what the rate brought
+// while somebody asked. Time in which the whole machine stood still brings no more than the bucket holds.
 func (b *bounded) starving(name string) {
 	b.t.Helper()
 	for _, r := range fleetRules {
@@ -218,8 +221,8 @@ func usable(answered []time.Time) float64 {
 	return min(sum, float64(len(answered)))
 }
 
-// alone judges what happens during events while no gateway reaches Redis: open admits all, closed nothing but what was in hand, and local
-// shares bring what the rate does.
+// alone judges what happens during events while no gateway reaches Redis: open admits all, closed nothing but what was
+// in hand, and local shares bring what the rate does.
 func (b *bounded) alone(events func()) {
 	b.t.Helper()
 	count := func() map[fleetRule][2]int {
@@ -285,7 +288,8 @@ func (b *bounded) send(i int, part float64, stop <-chan struct{}) {
 		case <-tick.C:
 		}
 		r := fleetRules[n%len(fleetRules)]
-		a, err := conn.Do(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: exam.test\r\nX-Tenant: %s\r\n\r\n", r.path(), b.mu.key), patience)
+		request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: exam.test\r\nX-Tenant: %s\r\n\r\n", r.path(), b.mu.key)
+		a, err := conn.Do(request, patience)
 		if err != nil {
 			if !b.isDead(i) {
 				b.t.Errorf("gateway %d: %v", i, err)
@@ -318,7 +322,8 @@ func (b *bounded) isDead(i int) bool {
 	return i >= len(b.f.addrs)-b.mu.dead
 }
 
-// kill ends the last gateway at once, with all that it has in hand: for the others it is there again when its leases end.
+// kill ends the last gateway at once, with all that it has in hand: for the others it is there again when its leases
+// end.
 func (b *bounded) kill(i int) {
 	b.t.Helper()
 	b.mu.Lock()

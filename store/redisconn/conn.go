@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -56,17 +58,54 @@ func Dial(s *Settings) (rueidis.Client, error) {
 		PipelineMultiplex: -1,
 		RingScaleEachConn: 8, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
 	}
-	if s.FreshTLS != nil {
+	var card card
+	if s.TLS != nil {
 		fresh := s.FreshTLS
-		o.DialCtxFn = func(ctx context.Context, to string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-			return (&tls.Dialer{NetDialer: d, Config: fresh()}).DialContext(ctx, "tcp", to)
+		o.DialCtxFn = func(ctx context.Context, to string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
+			if fresh != nil {
+				cfg = fresh()
+			}
+			return (&tls.Dialer{NetDialer: d, Config: card.noted(cfg)}).DialContext(ctx, "tcp", to)
 		}
 	}
 	conn, err := rueidis.NewClient(o)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to Redis at %s: %w", s.Address, err)
+		return nil, fmt.Errorf("connecting to Redis at %s: %w%s", s.Address, err, card.said())
 	}
 	return conn, nil
+}
+
+// card notes whether Redis has asked who we are. In TLS 1.3 a server that does not like the answer, or that there is none, closes a
+// connection that is already made, and more often than not all that is seen of it is a reset.
+type card struct{ asked, shown atomic.Bool }
+
+// noted returns cfg, which it leaves as it is, with the note.
+func (c *card) noted(cfg *tls.Config) *tls.Config {
+	before := cfg.GetClientCertificate
+	cfg = cfg.Clone()
+	cfg.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		c.asked.Store(true)
+		found, err := new(tls.Certificate), error(nil)
+		if before != nil {
+			found, err = before(r)
+		} else if i := slices.IndexFunc(cfg.Certificates, func(own tls.Certificate) bool { return r.SupportsCertificate(&own) == nil }); i >= 0 {
+			found = &cfg.Certificates[i]
+		}
+		c.shown.Store(found != nil && len(found.Certificate) > 0)
+		return found, err
+	}
+	return cfg
+}
+
+// said ends the error of a connection that could not be made.
+func (c *card) said() string {
+	switch {
+	case !c.asked.Load():
+		return ""
+	case c.shown.Load():
+		return " (it has asked for a certificate, and was shown one)"
+	}
+	return " (it has asked for a certificate, and there is none that its authorities could know)"
 }
 
 // refusals begin answers of a Redis that answers nobody now, or not us: it is loading, full, a replica, busy with another's script.
