@@ -169,8 +169,8 @@ func (s *Settings) multiply(m *Member, now mono.Time, typical time.Duration, oth
 	if w.LoadKnown = s.loadKnown(f); w.LoadKnown {
 		load = used(f)
 	}
-	if !st.loaded {
-		st.load, st.loaded = load, true
+	if !st.loaded { // the first report is believed at once; the limits of movement hold all the same
+		st.load, st.loaded = load, w.LoadKnown
 	}
 	st.load += (load - st.load) * approach(dt, loadSmoothing)
 	w.Load = st.load
@@ -193,7 +193,7 @@ func (s *Settings) settle(m *Member, now mono.Time, panics bool, best float64) {
 	dt := s.since(st, now)
 	first := !st.seen
 	st.seen, st.at = true, max(now, st.at)
-	s.warm(st, f.Ready, first, dt)
+	s.warm(st, w.Healthy, first, dt)
 	w.WarmFactor = warmMin + (1-warmMin)*st.warm
 
 	floored := max(w.Product, s.Floor)
@@ -231,12 +231,12 @@ func (s *Settings) move(st *state, target float64, dt time.Duration) {
 }
 
 // warm moves the warmth. Whoever weighs an endpoint for the first time says by Chill whether it is to be cold.
-func (s *Settings) warm(st *state, ready, first bool, dt time.Duration) {
+func (s *Settings) warm(st *state, healthy, first bool, dt time.Duration) {
 	switch {
 	case s.SlowStart <= 0:
 		st.warm = 1
 	case first:
-	case ready:
+	case healthy:
 		st.warm = min(st.warm+dt.Seconds()/s.SlowStart.Seconds(), 1)
 	default:
 		st.warm = max(st.warm-coolFaster*dt.Seconds()/s.SlowStart.Seconds(), 0)
