@@ -3,6 +3,7 @@ package cache
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -16,7 +17,7 @@ import (
 const (
 	// notesRead is how many notes are read in one round trip.
 	notesRead = 512
-	// notesTold is how many are told in one.
+	// notesTold is how many are told at the same time.
 	notesTold = 64
 )
 
@@ -59,19 +60,42 @@ func (t *Tier) tellPending(l *tierLink) error {
 		if len(list) == 0 {
 			return nil
 		}
-		for _, p := range list {
-			at, err := t.tellOne(l, p)
-			if err != nil {
-				return err
+		said := t.tellList(l, list)
+		for i, p := range list {
+			if said[i].err != nil {
+				return said[i].err
 			}
 			t.ledger.Lock()
-			t.ledger.note(p.kind, p.value, at)
+			t.ledger.note(p.kind, p.value, said[i].at)
 			t.ledger.pending = t.ledger.pending[1:]
 			t.ledger.Unlock()
 			t.counts.told.Add(1)
 			close(p.told)
 		}
 	}
+}
+
+// toldAt is when Redis was told of a purge, by its clock, or why it could not be told.
+type toldAt struct {
+	at  stamp
+	err error
+}
+
+// tellList tells Redis of some purges: the first alone, which finds out whether something else lies where notes go, and then the others at
+// the same time, which follow one another on the connection without waiting. After an outage there may be thousands, and nothing is read
+// back before the last.
+func (t *Tier) tellList(l *tierLink, list []*purgeNote) []toldAt {
+	said := make([]toldAt, len(list))
+	if said[0].at, said[0].err = t.tellOne(l, list[0]); said[0].err != nil {
+		return said
+	}
+	var all sync.WaitGroup
+	for i, p := range list[1:] {
+		to := &said[i+1]
+		all.Go(func() { to.at, to.err = t.tellOne(l, p) })
+	}
+	all.Wait()
+	return said
 }
 
 func (t *Tier) tellOne(l *tierLink, p *purgeNote) (at stamp, err error) {
