@@ -1,6 +1,6 @@
 # Bare `make` lists what it can do. What a target does stands in build/, one script each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check lint fmt fuzz bench pgo clean
+.PHONY: help demo build test check lint fmt fuzz bench kafka pgo clean
 
 help: ## list what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ fuzz: ## fuzz every parser for longer: make fuzz TIME=5m [NAME=FuzzRequest]
 
 bench: build ## the side-by-side table beside nginx and HAProxy, into bench/REPORT.md: make bench [ARGS='-rounds 9']
 	go run ./bench/run $(ARGS)
+
+kafka: ## run one Apache Kafka node on 127.0.0.1:9092 for tests, until Ctrl-C: make kafka [PORT=9092]
+	build/kafka run $(PORT)
 
 pgo: build ## renew the profile that the compiler optimises ./yumen by
 	build/pgo

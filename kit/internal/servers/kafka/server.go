@@ -1,0 +1,271 @@
+//go:build unix
+
+package kafka
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// T is what of *testing.T and *testing.B is needed here.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
+// readyMax is how long a server may take until it answers. It takes 3 s on a machine with nothing else to do.
+const readyMax = 90 * time.Second
+
+// Server is a Kafka node with its data, or somebody else's brokers.
+type Server struct {
+	brokers []string
+	dir     string // "" for somebody else's
+	jars    string
+	port    int
+	control int
+
+	process *process // nil while it is killed
+}
+
+// Start starts a server for t alone, or returns the brokers of KAFKA_BROKERS. It answers when Start returns, and is gone
+// with its data when t ends.
+func Start(t T) *Server {
+	t.Helper()
+	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
+		return &Server{brokers: strings.Split(brokers, ",")}
+	}
+	out := need(t)
+	dir, err := os.MkdirTemp("", "kafka")
+	if err != nil {
+		t.Fatalf("kafka: %v", err)
+	}
+	s := &Server{dir: dir, jars: filepath.Join(out, "jars", "*")}
+	t.Cleanup(func() {
+		s.Kill()
+		_ = os.RemoveAll(dir)
+	})
+	if err := os.CopyFS(filepath.Join(dir, "log"), os.DirFS(filepath.Join(out, "empty"))); err != nil {
+		t.Fatalf("kafka: copying the empty log: %v", err)
+	}
+	for tries := 1; ; tries++ {
+		if s.port, s.control, err = freePorts(); err != nil {
+			t.Fatalf("kafka: %v", err)
+		}
+		s.brokers = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))}
+		if err = s.start(); err == nil {
+			return s
+		}
+		s.Kill()
+		if tries == 2 { // somebody may have been faster to take the port, once
+			t.Fatalf("kafka: %v", err)
+		}
+	}
+}
+
+// Brokers are host and port of the brokers, which stay the same over Restart.
+func (s *Server) Brokers() []string { return s.brokers }
+
+// Own tells whether the server is the test's own, to kill and freeze.
+func (s *Server) Own() bool { return s.dir != "" }
+
+// Kill ends the server by SIGKILL. Killing a server that does not run is no error.
+func (s *Server) Kill() {
+	if s.process != nil {
+		s.process.kill()
+		s.process = nil
+	}
+}
+
+// Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
+func (s *Server) Freeze() { s.process.signal(syscall.SIGSTOP) }
+
+// Thaw undoes Freeze.
+func (s *Server) Thaw() { s.process.signal(syscall.SIGCONT) }
+
+// Restart starts the server again, with its data and port, after killing it if it runs. It answers when Restart returns.
+func (s *Server) Restart(t T) {
+	t.Helper()
+	s.Kill()
+	if err := s.start(); err != nil {
+		t.Fatalf("kafka: %v", err)
+	}
+}
+
+// properties are the same as in build/kafka.
+const properties = `process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:%[3]d
+listeners=PLAINTEXT://127.0.0.1:%[2]d,CONTROLLER://127.0.0.1:%[3]d
+advertised.listeners=PLAINTEXT://127.0.0.1:%[2]d
+controller.listener.names=CONTROLLER
+log.dirs=%[1]s
+num.partitions=4
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+`
+
+func (s *Server) start() error {
+	file := filepath.Join(s.dir, "server.properties")
+	text := fmt.Sprintf(properties, filepath.Join(s.dir, "log"), s.port, s.control)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	// It begins faster with the quick compiler alone, and runs for a few seconds.
+	p, err := startProcess(s.dir, []string{
+		"java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-cp", s.jars, "kafka.Kafka", file,
+	})
+	if err != nil {
+		return err
+	}
+	s.process = p
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RequestRetries(0))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	var last error
+	ready := wait(readyMax, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		last = client.Ping(ctx)
+		return last == nil || p.exited()
+	})
+	if !ready || last != nil {
+		return fmt.Errorf("the server does not answer at %s: %w; its log ends:\n%s", s.brokers[0], last, s.log())
+	}
+	return nil
+}
+
+// log is the end of what the server wrote about itself.
+func (s *Server) log() string {
+	text, err := os.ReadFile(filepath.Join(s.dir, "console"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-2000):])
+}
+
+// need returns the folder that build/kafka has filled.
+func need(t T) string {
+	t.Helper()
+	missing := t.Skipf
+	if os.Getenv("CI") != "" {
+		missing = t.Fatalf
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		missing("java is not installed: it is in Debian's package openjdk-17-jre-headless")
+	}
+	_, file, _, _ := runtime.Caller(0)
+	out := filepath.Join(filepath.Dir(file), "../../../../build/out/kafka")
+	if _, err := os.Stat(filepath.Join(out, "complete")); err != nil {
+		missing("there is no Kafka: run build/kafka jars, which needs Debian's package maven, or set KAFKA_BROKERS")
+	}
+	return out
+}
+
+// process is a program and the shell that keeps it.
+type process struct {
+	shell *exec.Cmd
+	stdin io.WriteCloser
+	pid   int
+}
+
+// keeper starts "$@", says its process id and waits for a line. At the line, or at the end of input, which comes when the
+// test binary ends in whatever way, it kills the program; in the second case it removes the folder too. The shell does
+// not wait for the program before, so that the process id stays its own even when it has ended by itself.
+const keeper = `"$@" </dev/null >>"$KEEPER_DIR/console" 2>&1 &
+echo $!
+read -r line; given=$?
+kill -9 $! 2>/dev/null
+wait $! 2>/dev/null
+[ $given -eq 0 ] || rm -rf "$KEEPER_DIR"`
+
+func startProcess(dir string, args []string) (*process, error) {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "sh"}, args...)...)
+	cmd.Env = append(os.Environ(), "KEEPER_DIR="+dir)
+	// Not in our group: an interrupt at the terminal must leave the shell alive to clean up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", args[0], err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", args[0], err)
+	}
+	return &process{shell: cmd, stdin: stdin, pid: pid}, nil
+}
+
+func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(p.pid, sig) }
+
+func (p *process) kill() {
+	p.signal(syscall.SIGKILL)
+	_, _ = io.WriteString(p.stdin, "\n")
+	_ = p.stdin.Close()
+	_ = p.shell.Wait()
+}
+
+// exited tells whether the program has ended by itself. Where there is no /proc it says no, and the wait gets longer.
+func (p *process) exited() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	return err == nil && strings.Contains(string(stat), ") Z ")
+}
+
+// wait asks ready again and again until it says yes or the time is up.
+func wait(atMost time.Duration, ready func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(atMost); ; <-tick.C {
+		if ready() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+func freePorts() (a, b int, err error) {
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer first.Close()
+	second, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer second.Close()
+	return first.Addr().(*net.TCPAddr).Port, second.Addr().(*net.TCPAddr).Port, nil
+}

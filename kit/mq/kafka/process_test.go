@@ -1,0 +1,3 @@
+package kafka_test
+
+func runChild() {}
