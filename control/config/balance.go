@@ -33,6 +33,8 @@ type HashKey struct {
 	Name   string // of the header (in lower case), cookie or path parameter; empty for the client's address
 }
 
+func (k *HashKey) parts() (*HashSource, *string) { return &k.Source, &k.Name }
+
 // HashSource is the part of a request that is hashed.
 type HashSource string
 
@@ -79,7 +81,7 @@ var balanceObject = sync.OnceValue(func() *object[Balance] {
 // hashKeyObject has one key for each source.
 var hashKeyObject = sync.OnceValue(func() *object[HashKey] {
 	named := func(source HashSource, k kind[string], about string) key[HashKey] {
-		return may(string(source), hashName(source, k), func(v *HashKey) *HashKey { return v }, about).
+		return may(string(source), sourceName(source, k, (*HashKey).parts), func(v *HashKey) *HashKey { return v }, about).
 			when(func(v *HashKey) bool { return v.Source == source })
 	}
 	return &object[HashKey]{
@@ -114,19 +116,6 @@ var hashKeyObject = sync.OnceValue(func() *object[HashKey] {
 		},
 	}
 })
-
-// hashName reads the name of one source.
-func hashName(source HashSource, k kind[string]) kind[HashKey] {
-	return kind[HashKey]{
-		word:   k.word,
-		schema: k.schema,
-		read: func(d *decoder, n *yaml.Node, v *HashKey) {
-			v.Source = source
-			k.read(d, n, &v.Name)
-		},
-		write: func(v *HashKey) *yaml.Node { return k.write(&v.Name) },
-	}
-}
 
 func hashClient() kind[HashKey] {
 	return kind[HashKey]{

@@ -42,6 +42,8 @@ type GuardKey struct {
 	Name   string // of the header (in lower case), cookie, path parameter or claim; empty for the others
 }
 
+func (k *GuardKey) parts() (*GuardSource, *string) { return &k.Source, &k.Name }
+
 // GuardSource is where a part of a key is taken from.
 type GuardSource string
 
@@ -106,7 +108,7 @@ func guardKeyPart() kind[GuardKey] {
 
 var guardKeyObject = sync.OnceValue(func() *object[GuardKey] {
 	named := func(source GuardSource, k kind[string], about string) key[GuardKey] {
-		return may(string(source), guardKeyName(source, k), func(v *GuardKey) *GuardKey { return v }, about).
+		return may(string(source), sourceName(source, k, (*GuardKey).parts), func(v *GuardKey) *GuardKey { return v }, about).
 			when(func(v *GuardKey) bool { return v.Source == source })
 	}
 	return &object[GuardKey]{
@@ -140,16 +142,3 @@ var guardKeyObject = sync.OnceValue(func() *object[GuardKey] {
 		},
 	}
 })
-
-// guardKeyName reads the name of one source.
-func guardKeyName(source GuardSource, k kind[string]) kind[GuardKey] {
-	return kind[GuardKey]{
-		word:   k.word,
-		schema: k.schema,
-		read: func(d *decoder, n *yaml.Node, v *GuardKey) {
-			v.Source = source
-			k.read(d, n, &v.Name)
-		},
-		write: func(v *GuardKey) *yaml.Node { return k.write(&v.Name) },
-	}
-}
