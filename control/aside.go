@@ -71,5 +71,9 @@ func (c *Controller) tidy(bytes int) {
 		return
 	}
 	c.untidy = 0
-	c.background.Go(func() { aside(debug.FreeOSMemory) })
+	// Not aside: the world stands still while the thread that collects begins and ends.
+	c.background.Go(func() {
+		debug.FreeOSMemory()
+		c.collector.release()
+	})
 }

@@ -113,6 +113,7 @@ type Controller struct {
 	admin     *adminSocket
 	watcher   *file.Watcher
 	accepting bool
+	collector collector
 	untidy    int // size of the largest document read or left since memory was given back
 
 	challenges challenges // guards itself
@@ -186,6 +187,7 @@ func (c *Controller) Apply(ctx context.Context, ch Change) (Result, error) {
 	if ch.Name == "" {
 		ch.Name = now.revision.Name
 	}
+	c.collector.hold(len(ch.Text))
 	plan, report := c.read(ch.Name, ch.Text)
 	if ch.DryRun {
 		if ch.Expect != 0 && ch.Expect != now.revision.Number {
