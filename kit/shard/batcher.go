@@ -105,21 +105,21 @@ func NewBatcher(cfg BatchConfig) (*Batcher, error) {
 		}
 	}
 	if cfg.Router == nil {
-		errs = append(errs, errors.New("Router must be set"))
+		errs = append(errs, errors.New("the Router must be set"))
 	} else if _, ok := cfg.Router.tables[cfg.Table]; !ok {
-		errs = append(errs, fmt.Errorf("Table is %q and must be in the Router's Tables", cfg.Table))
+		errs = append(errs, fmt.Errorf("the Table is %q and must be in the Router's Tables", cfg.Table))
 	}
 	if len(cfg.Columns) == 0 {
-		errs = append(errs, errors.New("Columns is empty and must have at least one"))
+		errs = append(errs, errors.New("the Columns are empty and must have at least one"))
 	}
 	for i, c := range cfg.Columns {
 		if !columnName.MatchString(c) {
-			errs = append(errs, fmt.Errorf("Columns[%d] is %q and must be letters, digits and _", i, c))
+			errs = append(errs, fmt.Errorf("column %d is %q and must be letters, digits and _", i, c))
 		}
 	}
 	number("Rows", &cfg.Rows, 1, 5000, 500)
 	if n := cfg.Rows * len(cfg.Columns); n > 30_000 {
-		errs = append(errs, fmt.Errorf("Rows times Columns is %d and must be at most 30000", n))
+		errs = append(errs, fmt.Errorf("the product of Rows and Columns is %d and must be at most 30000", n))
 	}
 	number("Bytes", &cfg.Bytes, 1, 64<<20, 1<<20)
 	number("QueueBytes", &cfg.QueueBytes, cfg.Bytes, 1<<30, 4*cfg.Bytes)

@@ -131,7 +131,6 @@ func TestAnyWritesDuringAnyMoves(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := sqliteWorld(t, 3, 2, 8)
 		routers := []*Router{w.router(), w.router(), w.router()}
-		m, _ := w.mover(-1)
 		id := int64(0)
 		for range rapid.IntRange(10, 40).Draw(rt, "steps") {
 			r := rapid.SampledFrom(routers).Draw(rt, "router")
@@ -153,13 +152,13 @@ func TestAnyWritesDuringAnyMoves(t *testing.T) {
 			case op == 4:
 				w.now.Add(int64(rapid.IntRange(0, 12).Draw(rt, "seconds")) * int64(time.Second))
 			case op == 5:
-				m, _ = w.mover(rapid.IntRange(0, 14).Draw(rt, "crash"))
+				m, _ := w.mover(rapid.IntRange(0, 14).Draw(rt, "crash"))
 				to := Place{rapid.IntRange(0, 2).Draw(rt, "database"), rapid.IntRange(0, 1).Draw(rt, "table")}
 				if _, err := m.Move(t.Context(), rapid.IntRange(0, 2).Draw(rt, "slot"), to); err != nil && !errors.Is(err, errCrash) && !errors.Is(err, ErrMoving) {
 					rt.Fatal(err)
 				}
 			case op == 6:
-				m, _ = w.mover(rapid.IntRange(0, 6).Draw(rt, "crash"))
+				m, _ := w.mover(rapid.IntRange(0, 6).Draw(rt, "crash"))
 				if err := m.Abort(t.Context(), rapid.IntRange(0, 2).Draw(rt, "slot")); err != nil && !errors.Is(err, errCrash) && !errors.Is(err, ErrSwitched) {
 					rt.Fatal(err)
 				}
@@ -181,7 +180,7 @@ func TestAnyWritesDuringAnyMoves(t *testing.T) {
 				}
 			}
 		}
-		m, _ = w.mover(-1)
+		m, _ := w.mover(-1)
 		must(t, m.Resume(t.Context()))
 		w.check()
 	})

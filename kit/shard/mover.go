@@ -59,7 +59,7 @@ type Report struct {
 func NewMover(cfg MoverConfig) (*Mover, error) {
 	var errs []error
 	if cfg.Router == nil || cfg.Router.store == nil {
-		errs = append(errs, errors.New("Router must be set and have a Store"))
+		errs = append(errs, errors.New("the Router must be set and have a Store"))
 	}
 	number := func(name string, n *int, low, high, by int) {
 		if *n == 0 {
