@@ -118,15 +118,15 @@ func (b *loadBalancer) adopt(s resolver.State) {
 		case e == nil:
 			e = &endpoint{key: key, member: loadaware.NewMember(b.warmth(first, age))}
 			b.mu.endpoints[key] = e
-			b.note(now, e, "new")
+			b.note(e, "new")
 		case e.instance != nil && in.Instance != nil && !e.instance.Started.Equal(in.Started):
 			e.renew()
-			b.note(now, e, "restarted")
+			b.note(e, "restarted")
 		case e.goneAt > 0:
-			b.note(now, e, "back")
+			b.note(e, "back")
 		}
 		if e.goneAt > 0 {
-			e.goneAt = 0
+			e.goneAt, e.settled = 0, false
 			b.mu.gone--
 		}
 		e.instance = in.Instance
@@ -138,7 +138,7 @@ func (b *loadBalancer) adopt(s resolver.State) {
 			e.goneAt, e.ready = now, false
 			e.stopProbing()
 			b.mu.gone++
-			b.note(now, e, "gone")
+			b.note(e, "gone")
 		}
 	}
 	b.forget(now)
@@ -269,7 +269,7 @@ func (b *loadBalancer) weigh(now mono.Time) {
 		}
 		p.table.Store(loadaware.NewTable(chances))
 	}
-	b.record(now)
+	b.record()
 	if panicked != b.mu.outcome.Panic {
 		b.tellPanic()
 	}

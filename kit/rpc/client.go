@@ -11,7 +11,8 @@ import (
 	_ "google.golang.org/grpc/health" // the client's side of the health protocol
 )
 
-// Policy is the name of the balancer in gRPC's service config.
+// Policy is the name of the balancer in gRPC's service config. The resolvers of a Client name it by themselves. Under another
+// resolver it works by the name with the defaults of Config, and such connections are not in Explain.
 const Policy = "yumen_load_aware"
 
 var registerPolicy sync.Once
@@ -62,7 +63,8 @@ func (c *Client) DialOptions() []grpc.DialOption {
 // streamKey marks the context of a stream, whose length says nothing of the server's speed.
 type streamKey struct{}
 
-func markStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func markStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer,
+	opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	return open(context.WithValue(ctx, streamKey{}, true), desc, cc, method, opts...)
 }
 

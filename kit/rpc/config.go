@@ -74,7 +74,8 @@ func (c Config) filled() (Config, loadaware.Settings, error) {
 			wrong("MethodConfig is no JSON array: %w", err)
 		}
 	}
-	s := loadaware.Settings{LatencyScale: c.LatencyScale, Floor: c.Floor, RatioMax: c.RatioMax, SlowStart: c.SlowStart, PanicThreshold: c.PanicThreshold}
+	s := loadaware.Settings{LatencyScale: c.LatencyScale, Floor: c.Floor, RatioMax: c.RatioMax, SlowStart: c.SlowStart,
+		PanicThreshold: c.PanicThreshold}
 	if c.ProbeInterval > 0 {
 		s.LoadMemory = 3 * c.ProbeInterval
 	}

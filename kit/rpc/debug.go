@@ -88,8 +88,8 @@ func (b *loadBalancer) explain() Connection {
 	defer b.mu.Unlock()
 	now := mono.Now()
 	o := b.mu.outcome
-	k := Connection{Target: b.target, Panic: o.Panic, HealthyShare: o.HealthyShare, TypicalMS: milliseconds(o.Typical), Remembered: b.mu.gone,
-		Changes: b.mu.history.list(), Endpoints: make([]Endpoint, 0, len(b.mu.current))}
+	k := Connection{Target: b.target, Panic: o.Panic, HealthyShare: o.HealthyShare, TypicalMS: milliseconds(o.Typical),
+		Remembered: b.mu.gone, Changes: b.mu.history.list(), Endpoints: make([]Endpoint, 0, len(b.mu.current))}
 	sum := 0.0
 	for _, e := range b.mu.current {
 		sum += e.member.Weight.Final
@@ -99,10 +99,12 @@ func (b *loadBalancer) explain() Connection {
 		x := Endpoint{
 			Address: e.key, Ready: e.ready, Healthy: w.Healthy, Reason: w.Reason.String(), Weight: w.Final, Base: f.Base,
 			CPU: f.CPU, Memory: f.Memory, ReportAgeMS: -1, LoadFactor: w.LoadFactor,
-			LatencyMS: milliseconds(w.Latency), OwnMS: milliseconds(own(e)), SaidMS: milliseconds(time.Duration(e.saidLatency.Load())),
+			LatencyMS: milliseconds(w.Latency), OwnMS: milliseconds(own(e)),
+			SaidMS:    milliseconds(time.Duration(e.saidLatency.Load())),
 			StalledMS: milliseconds(f.Stalled), LatencyFactor: w.LatencyFactor, Slowness: w.Slowness,
-			ProbeFailures: f.ProbeFailures, ProbeFactor: w.ProbeFactor, NoStats: e.noStat.Load() != 0, RoundTripMS: milliseconds(time.Duration(e.roundTrip.Load())),
-			Failing: f.Failures, SuccessFactor: w.SuccessFactor, WarmFactor: w.WarmFactor,
+			ProbeFailures: f.ProbeFailures, ProbeFactor: w.ProbeFactor, NoStats: e.noStat.Load() != 0,
+			RoundTripMS: milliseconds(time.Duration(e.roundTrip.Load())),
+			Failing:     f.Failures, SuccessFactor: w.SuccessFactor, WarmFactor: w.WarmFactor,
 			Product: w.Product, Target: w.Target, Share: w.Share,
 			InFlight: e.inFlight.Load(), Streams: e.streams.Load(), SaidInFlight: e.saidInFlight.Load(),
 			Calls: e.calls.Load(), Failed: e.failed.Load(), Probes: e.probes.Load(),
@@ -154,17 +156,21 @@ func writeText(out io.Writer, list []Connection) {
 		fmt.Fprintln(out, "no connections")
 	}
 	for _, k := range list {
-		fmt.Fprintf(out, "%s\nhealthy %.0f %%, typical latency %.1f ms, %d remembered", k.Target, 100*k.HealthyShare, k.TypicalMS, k.Remembered)
+		fmt.Fprintf(out, "%s\nhealthy %.0f %%, typical latency %.1f ms, %d remembered", k.Target, 100*k.HealthyShare, k.TypicalMS,
+			k.Remembered)
 		if k.Panic {
 			fmt.Fprint(out, ", PANIC: base weights only")
 		}
 		fmt.Fprint(out, "\n\nshare = load x latency x probe x success, held by floor and ratio cap, x warm, smoothed; weight = base x share\n\n")
 		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(t, "endpoint\tcalls to it\tweight\tbase\tshare\ttarget\tload\tlatency\tprobe\tsuccess\twarm\tslowness\tcpu\tmem\tms\tin flight\tcalls\tfailed\treason\t")
+		fmt.Fprintln(t, "endpoint\tcalls to it\tweight\tbase\tshare\ttarget\tload\tlatency\tprobe\tsuccess\twarm\tslowness\t"+
+			"cpu\tmem\tms\tin flight\tcalls\tfailed\treason\t")
 		for _, e := range k.Endpoints {
-			fmt.Fprintf(t, "%s\t%.1f %%\t%.1f\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.1f\t%d\t%d\t%d\t%s\t\n", e.Address, 100*e.Expected, e.Weight,
-				e.Base, e.Share, e.Target, e.LoadFactor, e.LatencyFactor, e.ProbeFactor, e.SuccessFactor, e.WarmFactor, e.Slowness, e.CPU, e.Memory, e.LatencyMS,
-				e.InFlight+e.Streams, e.Calls, e.Failed, e.Reason)
+			fmt.Fprintf(t, "%s\t%.1f %%\t%.1f\t%.0f\t%.2f\t%.2f\t", e.Address, 100*e.Expected, e.Weight, e.Base, e.Share, e.Target)
+			fmt.Fprintf(t, "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t", e.LoadFactor, e.LatencyFactor, e.ProbeFactor, e.SuccessFactor,
+				e.WarmFactor, e.Slowness)
+			fmt.Fprintf(t, "%.2f\t%.2f\t%.1f\t%d\t%d\t%d\t%s\t\n", e.CPU, e.Memory, e.LatencyMS, e.InFlight+e.Streams, e.Calls, e.Failed,
+				e.Reason)
 		}
 		_ = t.Flush()
 		fmt.Fprintln(out)

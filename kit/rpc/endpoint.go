@@ -133,7 +133,8 @@ func isFailure(err error) bool {
 		return false
 	}
 	switch status.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Unknown, codes.DataLoss, codes.Unimplemented:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Unknown, codes.DataLoss,
+		codes.Unimplemented:
 		return true
 	}
 	return false
@@ -171,7 +172,8 @@ func (e *endpoint) told(now mono.Time, cpu, mem, latencyMS float64) {
 
 // facts gathers what the core wants to know.
 func (e *endpoint) facts(now mono.Time, s *loadaware.Settings) loadaware.Facts {
-	f := loadaware.Facts{Base: 100, Ready: e.ready, CPU: -1, Memory: -1, Failures: e.failures.load(), ProbeFailures: int(e.probeFailures.Load())}
+	f := loadaware.Facts{Base: 100, Ready: e.ready, CPU: -1, Memory: -1, Failures: e.failures.load(),
+		ProbeFailures: int(e.probeFailures.Load())}
 	if e.instance != nil && e.instance.Weight > 0 {
 		f.Base = float64(e.instance.Weight)
 	}

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/loadaware"
 )
 
@@ -53,12 +52,12 @@ func (h *history) list() []Change {
 }
 
 // note records what the resolver did.
-func (b *loadBalancer) note(_ mono.Time, e *endpoint, reason string) {
+func (b *loadBalancer) note(e *endpoint, reason string) {
 	b.mu.history.add(Change{At: time.Now(), Endpoint: e.key, From: e.recorded.share, To: e.recorded.share, Reason: reason})
 }
 
 // record takes down the weights that have moved far enough, or to or from nothing.
-func (b *loadBalancer) record(mono.Time) {
+func (b *loadBalancer) record() {
 	for _, e := range b.mu.current {
 		if !e.settled {
 			continue
@@ -96,7 +95,8 @@ type Stats struct {
 
 // Stats returns them as of now.
 func (c *Client) Stats() Stats {
-	s := Stats{Probes: c.stats.probes.Load(), ProbeFailures: c.stats.probeFailures.Load(), Changes: c.stats.changes.Load(), Panics: c.stats.panics.Load()}
+	s := Stats{Probes: c.stats.probes.Load(), ProbeFailures: c.stats.probeFailures.Load(), Changes: c.stats.changes.Load(),
+		Panics: c.stats.panics.Load()}
 	for _, b := range c.balancers() {
 		b.mu.Lock()
 		s.Connections++

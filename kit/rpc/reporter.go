@@ -156,7 +156,8 @@ func (r *Reporter) Load() Load {
 func (r *Reporter) ServerMetrics() *orca.ServerMetrics {
 	l := r.Load()
 	return &orca.ServerMetrics{CPUUtilization: l.CPU, MemUtilization: l.Memory, AppUtilization: -1, QPS: l.QPS, EPS: l.EPS,
-		Utilization: map[string]float64{}, RequestCost: map[string]float64{}, NamedMetrics: map[string]float64{latencyMetric: milliseconds(l.Latency)}}
+		Utilization: map[string]float64{}, RequestCost: map[string]float64{},
+		NamedMetrics: map[string]float64{latencyMetric: milliseconds(l.Latency)}}
 }
 
 // current measures if it is time to and nobody does so already.

@@ -38,19 +38,23 @@ func statsDesc() *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
 		ServiceName: statsService,
 		HandlerType: (*statsServer)(nil),
-		Methods: []grpc.MethodDesc{{MethodName: "Load", Handler: func(srv any, ctx context.Context, decode func(any) error, through grpc.UnaryServerInterceptor) (any, error) {
-			in := &emptypb.Empty{}
-			if err := decode(in); err != nil {
-				return nil, err
-			}
-			if through == nil {
-				return srv.(statsServer).serveLoad(ctx, in)
-			}
-			return through(ctx, in, &grpc.UnaryServerInfo{Server: srv, FullMethod: loadMethod}, func(ctx context.Context, in any) (any, error) {
-				return srv.(statsServer).serveLoad(ctx, in.(*emptypb.Empty))
-			})
-		}}},
+		Methods:     []grpc.MethodDesc{{MethodName: "Load", Handler: handleLoad}},
 	}
+}
+
+// handleLoad is what generated code would be.
+func handleLoad(srv any, ctx context.Context, decode func(any) error, through grpc.UnaryServerInterceptor) (any, error) {
+	in := &emptypb.Empty{}
+	if err := decode(in); err != nil {
+		return nil, err
+	}
+	if through == nil {
+		return srv.(statsServer).serveLoad(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: loadMethod}
+	return through(ctx, in, info, func(ctx context.Context, in any) (any, error) {
+		return srv.(statsServer).serveLoad(ctx, in.(*emptypb.Empty))
+	})
 }
 
 // RegisterStats has a server answer probes with what r reports. Serve it where the gRPC health protocol is served: clients

@@ -9,7 +9,7 @@
 //
 // # The weight
 //
-//	weight = base x (1 - max(cpu, mem)) x exp(-latency / 100 ms) x 1/2 for each probe that failed in a row x (1 - failures)^2
+//	weight = base x (1 - max(cpu, mem)) x exp(-latency / 100 ms) x (1/2)^(probes failed in a row) x (1 - failures)^2
 //
 // By itself that formula does harm. Nine endpoints at 500 ms and one at 50 ms would send nine tenths of everybody's traffic
 // to the one. A process close to its memory limit would get nothing though it is well. All callers hear the same news, and

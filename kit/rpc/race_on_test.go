@@ -1,0 +1,6 @@
+//go:build race
+
+package rpc
+
+// raceEnabled: the detector lets pools drop what they hold.
+const raceEnabled = true
