@@ -8,6 +8,9 @@ import (
 // statementMax is the longest statement, in bytes: a batch of 1,000 rows of 60 columns has room.
 const statementMax = 1 << 20
 
+// special is what render and skip stop at; all else is copied in runs.
+const special = "{'\"`-#/"
+
 // render writes a statement for a table number: {orders} becomes orders_07. Names come from Config.Tables and from nowhere
 // else, so that no text of a caller can become a table's name. What is in quotes and comments is left as it is.
 func (r *Router) render(statement string, table int) (string, error) {
@@ -34,6 +37,11 @@ func (r *Router) render(statement string, table int) (string, error) {
 			i += end + 1
 		default:
 			n := skip(statement[i:], r.dialect)
+			if next := strings.IndexAny(statement[i+n:], special); next >= 0 {
+				n += next
+			} else {
+				n = len(statement) - i
+			}
 			b.WriteString(statement[i : i+n])
 			i += n
 		}
