@@ -40,9 +40,6 @@ type PublisherConfig struct {
 	// Linger is how long a message waits for others to share a request with: not at all. Those that come while a request
 	// is under way share the next one in any case.
 	Linger time.Duration
-
-	// Logger is for what the client has to say: nil means slog.Default().
-	Logger *slog.Logger
 }
 
 // ConsumerConfig is what NewConsumer needs. Brokers, Group and Topics have no default.
@@ -87,9 +84,6 @@ func (cfg PublisherConfig) withDefaults() (PublisherConfig, error) {
 	orDefault(&cfg.BufferMessages, BufferMessagesDefault)
 	orDefault(&cfg.BufferBytes, BufferBytesDefault)
 	orDefault(&cfg.MessageBytes, MessageBytesDefault)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
 	var c complaints
 	c.refuse(len(cfg.Brokers) == 0, "Brokers is empty, and should have host:port of at least one broker")
 	c.refuse(cfg.Timeout < time.Second, "Timeout is %v, and should be at least 1s", cfg.Timeout)
@@ -125,13 +119,4 @@ func orDefault[T int | time.Duration](field *T, value T) {
 	if *field == 0 {
 		*field = value
 	}
-}
-
-// logger gives the client's own messages, errors only, to slog.
-type logger struct{ to *slog.Logger }
-
-func (l logger) Level() kgo.LogLevel { return kgo.LogLevelError }
-
-func (l logger) Log(_ kgo.LogLevel, message string, attributes ...any) {
-	l.to.Error("kafka client: "+message, attributes...)
 }

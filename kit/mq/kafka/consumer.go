@@ -83,7 +83,6 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		kgo.ProducerLinger(0),
 		kgo.RecordDeliveryTimeout(TimeoutDefault),
 		kgo.ProducerBatchMaxBytes(deadBytesMax),
-		kgo.WithLogger(logger{cfg.Logger}),
 	)
 	// A client has goroutines that want the group from the first moment, so it is made in Run.
 	if err := kgo.ValidateOpts(opts...); err != nil {

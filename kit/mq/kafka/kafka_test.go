@@ -27,23 +27,23 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func cluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
+func cluster(t mqtest.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
 	c, err := kfake.NewCluster(append([]kfake.Opt{
 		kfake.NumBrokers(3), kfake.GroupMinSessionTimeout(time.Second), kfake.DefaultNumPartitions(4),
 	}, opts...)...)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	t.Cleanup(c.Close)
 	return c
 }
 
-func publisher(t testing.TB, brokers []string) *kafka.Publisher {
+func publisher(t mqtest.T, brokers []string) *kafka.Publisher {
 	t.Helper()
 	p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: brokers})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -53,7 +53,7 @@ func publisher(t testing.TB, brokers []string) *kafka.Publisher {
 	return p
 }
 
-func consumer(t testing.TB, brokers []string, group string, topics []string, d mq.Delivery, claim mq.Claim) *kafka.Consumer {
+func consumer(t mqtest.T, brokers []string, group string, topics []string, d mq.Delivery, claim mq.Claim) *kafka.Consumer {
 	t.Helper()
 	c, err := kafka.NewConsumer(kafka.ConsumerConfig{
 		Brokers: brokers, Group: group, Topics: topics, Delivery: d, Claim: claim,
@@ -61,7 +61,7 @@ func consumer(t testing.TB, brokers []string, group string, topics []string, d m
 		Options: []kgo.Opt{kgo.HeartbeatInterval(100 * time.Millisecond)},
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	return c
 }
@@ -69,11 +69,11 @@ func consumer(t testing.TB, brokers []string, group string, topics []string, d m
 var names atomic.Int64
 
 // freshTopic makes a topic with four partitions by the protocol, as it is done at any broker.
-func freshTopic(t testing.TB, brokers []string) string {
+func freshTopic(t mqtest.T, brokers []string) string {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	defer client.Close()
 	name := fmt.Sprintf("topic-%d-%x", names.Add(1), rand.Uint32()) // of its own also at brokers that keep their data
@@ -86,41 +86,47 @@ func freshTopic(t testing.TB, brokers []string) string {
 	defer cancel()
 	answer, err := request.RequestWith(ctx, client)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	if err := kerr.ErrorForCode(answer.Topics[0].ErrorCode); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	return name
 }
 
-func controller(t testing.TB, brokers []string) int32 {
+func controller(t mqtest.T, brokers []string) int32 {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	defer client.Close()
 	answer, err := kmsg.NewPtrMetadataRequest().RequestWith(t.Context(), client)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	return answer.ControllerID
 }
 
 func world(brokers []string, patience time.Duration) mqtest.World {
 	return mqtest.World{
-		Topic:     func(t *testing.T) string { return freshTopic(t, brokers) },
-		Publisher: func(t *testing.T) mq.Publisher { return publisher(t, brokers) },
-		Consumer: func(t *testing.T, group string, topics []string, d mq.Delivery, claim mq.Claim) mq.Consumer {
+		Topic:     func(t mqtest.T) string { return freshTopic(t, brokers) },
+		Publisher: func(t mqtest.T) mq.Publisher { return publisher(t, brokers) },
+		Consumer: func(t mqtest.T, group string, topics []string, d mq.Delivery, claim mq.Claim) mq.Consumer {
 			return consumer(t, brokers, topics[0]+group, topics, d, claim)
 		},
 		Patience: patience,
 	}
 }
 
+func suite(t *testing.T, w mqtest.World) {
+	for _, c := range w.Cases() {
+		t.Run(c.Name, func(t *testing.T) { c.Run(t) })
+	}
+}
+
 func TestWithStandIn(t *testing.T) {
-	mqtest.Run(t, world(cluster(t).ListenAddrs(), 20*time.Second))
+	suite(t, world(cluster(t).ListenAddrs(), 20*time.Second))
 }
 
 // While consumers come and go, leaders and coordinators move, a broker leaves and another comes.
@@ -132,27 +138,27 @@ func TestWithStandInThatMovesAllAround(t *testing.T) {
 		kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorLoadInProgress, Count: 2},
 		kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: 2})
 	w := world(c.ListenAddrs(), 20*time.Second)
-	w.Trouble = func(t *testing.T, step int) {
+	w.Trouble = func(t mqtest.T, step int) {
 		c.ShufflePartitionLeaders()
 		c.RehashCoordinators()
 		if step == 1 {
 			if _, _, err := c.AddNode(-1, 0); err != nil {
-				t.Error(err)
+				t.Errorf("%v", err)
 			}
 			leaves := (controller(t, c.ListenAddrs()) + 1) % 3 // the stand-in elects no other controller
 			if err := c.RemoveNode(leaves); err != nil {
-				t.Error(err)
+				t.Errorf("%v", err)
 			}
 		}
 	}
-	mqtest.Run(t, w)
+	suite(t, w)
 }
 
 func TestWithKafka(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes some seconds until Kafka runs")
 	}
-	mqtest.Run(t, world(servers.Start(t).Brokers(), 60*time.Second))
+	suite(t, world(servers.Start(t).Brokers(), 60*time.Second))
 }
 
 func TestConfigNamesEveryBadField(t *testing.T) {

@@ -35,7 +35,6 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		kgo.ProducerBatchMaxBytes(int32(cfg.MessageBytes)),
 		kgo.ProducerLinger(cfg.Linger),
 		kgo.RecordDeliveryTimeout(cfg.Timeout),
-		kgo.WithLogger(logger{cfg.Logger}),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)

@@ -41,20 +41,23 @@ func open(t testing.TB, cfg local.Config) *local.Queue {
 func TestQueue(t *testing.T) {
 	topics := 0
 	queue := open(t, local.Config{Partitions: 4})
-	mqtest.Run(t, mqtest.World{
-		Topic:     func(*testing.T) string { topics++; return fmt.Sprintf("topic%d", topics) },
-		Publisher: func(*testing.T) mq.Publisher { return queue },
-		Consumer: func(t *testing.T, group string, topics []string, d mq.Delivery, claim mq.Claim) mq.Consumer {
+	w := mqtest.World{
+		Topic:     func(mqtest.T) string { topics++; return fmt.Sprintf("topic%d", topics) },
+		Publisher: func(mqtest.T) mq.Publisher { return queue },
+		Consumer: func(t mqtest.T, group string, topics []string, d mq.Delivery, claim mq.Claim) mq.Consumer {
 			c, err := local.NewConsumer(queue, local.ConsumerConfig{
 				Group: topics[0] + group, Topics: topics, Delivery: d, Claim: claim, Lease: time.Second,
 			})
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%v", err)
 			}
 			return c
 		},
 		Patience: 20 * time.Second,
-	})
+	}
+	for _, c := range w.Cases() {
+		t.Run(c.Name, func(t *testing.T) { c.Run(t) })
+	}
 }
 
 func TestConfigNamesEveryBadField(t *testing.T) {

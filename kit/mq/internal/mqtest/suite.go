@@ -9,33 +9,50 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/yumen-io/yumen/kit/mq"
 )
 
+// T is what of *testing.T is needed here.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Context() context.Context
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
+}
+
 // World is a queue for the suite.
 type World struct {
 	// Topic is a fresh topic with four partitions, and Group a fresh group.
-	Topic func(t *testing.T) string
+	Topic func(t T) string
 	// Publisher is open until t ends.
-	Publisher func(t *testing.T) mq.Publisher
+	Publisher func(t T) mq.Publisher
 	// Consumer has not run yet.
-	Consumer func(t *testing.T, group string, topics []string, d mq.Delivery, claim mq.Claim) mq.Consumer
+	Consumer func(t T, group string, topics []string, d mq.Delivery, claim mq.Claim) mq.Consumer
 	// Patience is how long a step may take at most.
 	Patience time.Duration
 	// Trouble, which may be nil, does something to the queue while it is in use: step counts from 0.
-	Trouble func(t *testing.T, step int)
+	Trouble func(t T, step int)
 }
 
-// Run runs the suite.
-func Run(t *testing.T, w World) {
-	t.Run("order of each key and every message once", w.orderOfEachKey)
-	t.Run("a poisoned message goes to the dead letters, the others are handled in order", w.poison)
-	t.Run("an error that passes holds up its own partition only", w.transient)
-	t.Run("consumers come and go under load", w.rebalance)
-	t.Run("a consumer that stops has committed all it did", w.resume)
+// Case is one situation.
+type Case struct {
+	Name string
+	Run  func(t T)
+}
+
+// Cases are the suite.
+func (w World) Cases() []Case {
+	return []Case{
+		{"order of each key and every message once", w.orderOfEachKey},
+		{"a poisoned message goes to the dead letters, the others are handled in order", w.poison},
+		{"an error that passes holds up its own partition only", w.transient},
+		{"consumers come and go under load", w.rebalance},
+		{"a consumer that stops has committed all it did", w.resume},
+	}
 }
 
 // Consuming is a consumer that runs until Stop or the end of the test.
@@ -47,7 +64,7 @@ type Consuming struct {
 }
 
 // Start runs c with a handler.
-func Start(t *testing.T, c mq.Consumer, handler mq.Handler) *Consuming {
+func Start(t T, c mq.Consumer, handler mq.Handler) *Consuming {
 	ctx, cancel := context.WithCancel(context.Background())
 	run := &Consuming{Consumer: c, cancel: cancel, done: make(chan error, 1)}
 	go func() { run.done <- c.Run(ctx, handler) }()
@@ -56,7 +73,7 @@ func Start(t *testing.T, c mq.Consumer, handler mq.Handler) *Consuming {
 }
 
 // Stop ends the consumer and waits for it.
-func (c *Consuming) Stop(t *testing.T) {
+func (c *Consuming) Stop(t T) {
 	t.Helper()
 	c.once.Do(func() {
 		c.cancel()
@@ -67,7 +84,7 @@ func (c *Consuming) Stop(t *testing.T) {
 }
 
 // Eventually asks ok again and again.
-func Eventually(t *testing.T, patience time.Duration, what string, ok func() bool) {
+func Eventually(t T, patience time.Duration, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -125,7 +142,7 @@ func Numbered(topic string, keys, first, last int) []mq.Message {
 	return all
 }
 
-func publish(t *testing.T, p mq.Publisher, patience time.Duration, messages []mq.Message) {
+func publish(t T, p mq.Publisher, patience time.Duration, messages []mq.Message) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -134,7 +151,7 @@ func publish(t *testing.T, p mq.Publisher, patience time.Duration, messages []mq
 	}
 }
 
-func (w World) orderOfEachKey(t *testing.T) {
+func (w World) orderOfEachKey(t T) {
 	topic := w.Topic(t)
 	publish(t, w.Publisher(t), w.Patience, Numbered(topic, 20, 1, 50))
 	r := NewRecord()
@@ -163,7 +180,7 @@ func (w World) orderOfEachKey(t *testing.T) {
 	}
 }
 
-func (w World) poison(t *testing.T) {
+func (w World) poison(t T) {
 	topic := w.Topic(t)
 	messages := Numbered(topic, 8, 1, 25)
 	poisoned := []string{"key0/1", "key3/7", "key3/8", "key7/25"}
@@ -233,7 +250,7 @@ func (w World) poison(t *testing.T) {
 	}
 }
 
-func (w World) transient(t *testing.T) {
+func (w World) transient(t T) {
 	topic := w.Topic(t)
 	publish(t, w.Publisher(t), w.Patience, Numbered(topic, 40, 1, 5))
 	r := NewRecord()
@@ -281,7 +298,7 @@ func (w World) transient(t *testing.T) {
 
 // Consumers join and leave while messages come: none is lost, none is handled before an earlier one of its key, and no two
 // consumers are in a handler for one partition at the same time.
-func (w World) rebalance(t *testing.T) {
+func (w World) rebalance(t T) {
 	const keys, last = 20, 150
 	topic := w.Topic(t)
 	r := NewRecord()
@@ -360,7 +377,7 @@ func (w World) rebalance(t *testing.T) {
 	t.Logf("%d of %d messages were handled again", again, keys*last)
 }
 
-func (w World) resume(t *testing.T) {
+func (w World) resume(t T) {
 	topic := w.Topic(t)
 	p := w.Publisher(t)
 	for round := 1; round <= 3; round++ {
