@@ -12,7 +12,7 @@ func duration(low, high time.Duration) kind[time.Duration] {
 		func(s string) (time.Duration, string, string) {
 			v, cause, fix := parseDuration(s)
 			if cause == "" && (v < low || v > high) {
-				return 0, fmt.Sprintf("%s is not between %s and %s", s, formatDuration(low), formatDuration(high)), ""
+				return 0, fmt.Sprintf("%s is not between %s and %s", s, formatDuration(low), formatDuration(high)), "write a time within these"
 			}
 			return v, cause, fix
 		}, formatDuration)

@@ -82,7 +82,7 @@ func guardKey() kind[[]GuardKey] {
 		}
 		read(d, n, v)
 		if len(*v) > guardKeyPartsMax {
-			d.fail(n, "", "a key has at most %d parts, found %d", guardKeyPartsMax, len(*v))
+			d.fail(n, "remove those that say the least", "a key has at most %d parts, found %d", guardKeyPartsMax, len(*v))
 		}
 		for i := range *v {
 			same := func(o GuardKey) bool { return o.Source == (*v)[i].Source && o.Name == (*v)[i].Name }

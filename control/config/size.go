@@ -39,7 +39,7 @@ func byteRate(low, high int64) kind[int64] {
 func sizeBetween(s string, low, high int64) (v int64, cause, fix string) {
 	v, cause, fix = parseSize(s)
 	if cause == "" && (v < low || v > high) {
-		return 0, fmt.Sprintf("%s is not between %s and %s", s, formatSize(low), formatSize(high)), ""
+		return 0, fmt.Sprintf("%s is not between %s and %s", s, formatSize(low), formatSize(high)), "write a size within these"
 	}
 	return v, cause, fix
 }

@@ -233,7 +233,11 @@ func (c *compilation) keys(methods []*method) (fixed bool, list []*Key) {
 		return false, nil
 	}
 	if err != nil {
-		c.fail(field, "", "%v", err)
+		fix := ""
+		if s.Secret != nil {
+			fix = "make one by: openssl rand -hex 32"
+		}
+		c.fail(field, fix, "%v", err)
 		return true, nil
 	}
 	// A listed algorithm without a key, and a key without an algorithm, are mistakes of whoever wrote both down.
