@@ -97,6 +97,7 @@ type Judge struct {
 	// First readings of the canary, the step and the window, and the last one of all.
 	first, stepFirst, last both
 	windowBegan            mono.Time
+	windows                int // of this step
 	// Of a judge that was resumed: what was seen before, and the counters when it was. Its readings count from the
 	// canary's beginning.
 	resumed        bool
@@ -187,6 +188,8 @@ func (j *Judge) waitsFor(now mono.Time, at *both) Cause {
 		return RequestsLeft
 	case at.baseline.since(&j.stepFirst.baseline).Requests == 0:
 		return BaselineLeft
+	case j.windows < windowsMin:
+		return TimeLeft
 	case j.errors.capital() > math.Log(suspicion):
 		return ErrorsDoubted
 	case j.latency.capital() > math.Log(suspicion):
@@ -205,6 +208,7 @@ func (j *Judge) see(now mono.Time, at both) {
 		return
 	}
 	j.last, j.windowBegan = at, now
+	j.windows++
 	if j.past.requests > 0 { // else there is nothing to bet by
 		j.bet(&c, &b)
 	}
@@ -245,7 +249,7 @@ func (j *Judge) move(now mono.Time, at both, to State, step int, cause Cause) Tr
 	before, from := j.Weight(), j.state
 	t := j.transition(now, at, cause)
 	if step != j.step || to != from {
-		j.stepBegan, j.windowBegan, j.said = now, now, false
+		j.stepBegan, j.windowBegan, j.said, j.windows = now, now, false, 0
 		j.stepFirst, j.last = at, at
 	}
 	j.state, j.step = to, step

@@ -201,6 +201,17 @@ func TestDoubtHolds(t *testing.T) {
 	b.want(t, "began 0%->5% running; step_passed 5%->50% running; last_passed 50%->50% done")
 }
 
+// A step has long had its time when the first requests come, all at once, and not all is well.
+func TestOneBurstIsNoStep(t *testing.T) {
+	b := sit(Plan{Steps: []float64{0.2, 0.5, 1}, StepTime: 5 * time.Second, StepRequests: 100}).live(20, second{0, 0, 0, 950, 9, 30})
+	b.live(2, second{145, 12, 30, 600, 0, 30})
+	if b.j.Cause() != TimeLeft {
+		t.Error(b.j.Cause())
+	}
+	b.live(8, second{145, 12, 30, 600, 0, 30})
+	b.want(t, "began 0%->20% running; more_errors 20%->0% rolled_back")
+}
+
 func TestAnOperatorStopsIt(t *testing.T) {
 	b := sit(short).live(5, usual)
 	b.tell(b.j.Stop(b.now, &b.canary, &b.baseline))

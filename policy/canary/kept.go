@@ -79,7 +79,8 @@ func Resume(k *Kept, now mono.Time, canary, baseline *Sample) (*Judge, error) {
 		return nil, err
 	}
 	j := &Judge{plan: plan, state: State(state), step: k.Step, weight: k.Weight, said: k.Said, began: now, stepBegan: now.Add(-k.OnStep),
-		windowBegan: now, cause: TimeLeft, mostSeen: k.MostSeen,
+		windowBegan: now, windows: windowsMin, // not kept: there were some, as a rule
+		cause: TimeLeft, mostSeen: k.MostSeen,
 		errors: resumeWager(&k.Errors), latency: resumeWager(&k.Latency)}
 	if j.state != Running {
 		j.cause = Settled

@@ -82,6 +82,10 @@ const (
 	window         = time.Second
 	windowRequests = 250
 
+	// windowsMin are needed on a step before it is passed: a verdict takes as many, so that requests that all come at once, after a time
+	// without any, do not lead up before they could have led back.
+	windowsMin = 3
+
 	// suspicion is the capital, in stakes, above which there is no step up: one in twenty versions that are no worse
 	// comes there at some time, and waits until the doubt is gone.
 	suspicion = 20
