@@ -71,6 +71,43 @@ var moveSteps = []string{
 	"before the new place is in the map", "before a chunk is cleaned", "before the move is out of the map",
 }
 
+// One move without a crash, and before each of its steps a row is inserted, one changed and one removed.
+func TestWritesBetweenAllStepsOfAMove(t *testing.T) {
+	onEach(t, 2, 1, 4, func(t *testing.T, w *world) {
+		old := w.router()
+		for id := range int64(60) {
+			must(t, w.insert(old, id, userIn(2, 4, int(id)%3), 0))
+		}
+		next := int64(60)
+		m, err := NewMover(MoverConfig{
+			Router: w.router(), ChunkRows: 10, Logger: slog.New(slog.DiscardHandler),
+			wait: func(context.Context, time.Duration) error { return nil },
+			crash: func(step string) error {
+				switch step {
+				case "before the old place is gone": // writers wait
+				case "before the new place is the owner":
+					if err := w.insert(old, next, userIn(2, 4, 0), 1); !errors.Is(err, ErrNotHere) {
+						t.Errorf("a slot that nobody owns was written to: %v", err)
+					}
+				default:
+					must(t, w.insert(old, next, userIn(2, 4, 0), 1))
+					must(t, w.add(old, next-30, 1))
+					must(t, w.remove(old, next-60))
+					next++
+				}
+				return nil
+			},
+		})
+		must(t, err)
+		rep, err := m.Move(t.Context(), 2, Place{0, 0})
+		must(t, err)
+		w.check()
+		if s := old.Stats(); s.Echoes == 0 || s.EchoFailures != 0 || s.Redirected != 1 || rep.Rounds != 1 || rep.Rows != 60 {
+			t.Fatalf("%+v, %+v", s, rep)
+		}
+	})
+}
+
 func TestACrashBeforeEachStepOfAnAbort(t *testing.T) {
 	onEach(t, 2, 1, 4, func(t *testing.T, w *world) {
 		r := w.router()
