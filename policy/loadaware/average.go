@@ -65,13 +65,18 @@ const latencyMax = time.Hour
 
 func toDuration(ns float64) time.Duration { return time.Duration(min(ns, float64(latencyMax))) }
 
-// failureStep is the weight of one outcome in the share of failures.
-const failureStep = 1.0 / 16
+const (
+	failureStep = 1.0 / 16  // the weight of one outcome in the share of failures
+	failureMin  = 1.0 / 512 // below it the last failure is long ago, and the share is 0
+)
 
 // LearnFailure returns the share of calls that fail after one more outcome.
 func LearnFailure(share float64, failed bool) float64 {
 	if failed {
 		return share + (1-share)*failureStep
 	}
-	return share - share*failureStep
+	if share -= share * failureStep; share < failureMin {
+		return 0
+	}
+	return share
 }

@@ -101,6 +101,22 @@ func TestAnAverageLearnsFromTwoCallsAndForgivesOne(t *testing.T) {
 	}
 }
 
+func TestFailuresAreForgotten(t *testing.T) {
+	share, n := LearnFailure(0, true), 0
+	for ; share > 0; n++ {
+		share = LearnFailure(share, false)
+	}
+	if n < 30 || n > 80 {
+		t.Errorf("one failure counts for %d calls", n)
+	}
+	for range 100 {
+		share = LearnFailure(share, true)
+	}
+	if share < 0.99 || share > 1 {
+		t.Errorf("%v of the calls fail, all did", share)
+	}
+}
+
 func BenchmarkDraw(b *testing.B) {
 	chances := make([]Chance, 100)
 	for i := range chances {
