@@ -33,14 +33,12 @@ func TestBadRowsOfABatchFailAlone(t *testing.T) {
 			done.Add(1)
 			id := int64(1000 + i)
 			must(t, b.Queue(t.Context(), r.For(user), []any{id, user, int64(i), "x"}, func(err error) { results[i] = err; done.Done() }))
-			if i == 10 {
-				results[i] = nil
-			}
 			if i != 5 {
 				w.want[id] = row{user, int64(i)}
 			}
 		}
 		done.Wait()
+		must(t, b.Close(t.Context())) // the bytes of a batch are given back after its last result
 		for i, err := range results {
 			if (err != nil) != (i == 5) {
 				t.Errorf("row %d: %v", i, err)
