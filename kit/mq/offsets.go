@@ -122,6 +122,12 @@ func (o *Offsets) claimOnce(ctx context.Context, topic string, partition int32) 
 // after a crash. With an error the transaction has to be rolled back; the error is ErrFenced, or what the database said.
 // The row stays locked until the transaction ends, so that another consumer of the same partition waits.
 func (o *Offsets) Advance(ctx context.Context, tx *sql.Tx, batch Batch) (fresh []Message, err error) {
+	for i := 1; i < len(batch.Messages); i++ {
+		if batch.Messages[i].Offset <= batch.Messages[i-1].Offset {
+			return nil, fmt.Errorf("mq: the offsets of the batch do not rise: %d after %d in partition %d of %q",
+				batch.Messages[i].Offset, batch.Messages[i-1].Offset, batch.Partition, batch.Topic)
+		}
+	}
 	lane, next, first := o.lane(batch.Topic), batch.Next(), batch.Messages[0].Offset
 	changed, err := affected(tx.ExecContext(ctx, o.advance, next, lane, batch.Partition, batch.Epoch, first))
 	if err != nil {

@@ -103,6 +103,9 @@ func TestWhatComesAgainIsDoneOnce(t *testing.T) {
 		if got := done(t, db); !slices.Equal(got, []int64{5, 6, 9, 10, 11}) {
 			t.Fatalf("done %v", got)
 		}
+		if err := h(t.Context(), batch("t", 1, 12, 3)); err == nil {
+			t.Fatal("offsets that go back within a batch were taken")
+		}
 		// Another consumer claims: it goes on behind, and the first is refused.
 		p, err = o.Claim(t.Context(), "t", 3)
 		if err != nil || p.Next != 12 || p.Epoch != 2 {

@@ -197,7 +197,10 @@ func (l *Lane) cut(due bool) (batch []mq.Message, some, room bool) {
 	n, bytes, complete := 0, 0, false
 	for n < len(l.mu.messages) {
 		size := l.mu.messages[n].Size()
-		if n > 0 && bytes+size > l.set.BatchBytes {
+		// A queue that goes back to earlier offsets, after it has lost some, begins a new batch: what is before Batch.Next
+		// has to be what the batch holds.
+		back := n > 0 && l.mu.messages[n].Offset <= l.mu.messages[n-1].Offset
+		if n > 0 && bytes+size > l.set.BatchBytes || back {
 			complete = true
 			break
 		}
