@@ -65,7 +65,8 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		kgo.ConsumeTopics(cfg.Topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.FetchMaxWait(time.Second),
+		// A partition that is resumed waits for the fetch of the others at its broker, which is this long when they are idle.
+		kgo.FetchMaxWait(100*time.Millisecond),
 		// Only partitions that move are given up, and none between a poll and the lanes.
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.BlockRebalanceOnPoll(),

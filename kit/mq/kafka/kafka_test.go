@@ -260,7 +260,7 @@ func TestSlowHandlerHoldsABoundedPart(t *testing.T) {
 	}
 	next := int64(0)
 	c2, err := kafka.NewConsumer(kafka.ConsumerConfig{
-		Brokers: c.ListenAddrs(), Group: "g", Topics: []string{topic}, Delivery: mq.Delivery{BatchMessages: 10},
+		Brokers: c.ListenAddrs(), Group: "g", Topics: []string{topic}, Delivery: mq.Delivery{BatchMessages: 50},
 		Options: []kgo.Opt{kgo.FetchMaxPartitionBytes(100_000)},
 	})
 	if err != nil {
