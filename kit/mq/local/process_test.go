@@ -48,5 +48,5 @@ func TestKilledConsumersWriteEachRowOnce(t *testing.T) {
 	mqtest.CreateRows(t, db)
 	path := filepath.Join(dir, "queue")
 	queue := open(t, local.Config{Path: path, Partitions: 4})
-	mqtest.Killing(t, db, []string{path, dsn}, "t", queue, 6_000, 4, 30*time.Second, nil)
+	mqtest.Killing(t, db, []string{path, dsn}, "t", queue, 3_000, 4, 30*time.Second, nil)
 }

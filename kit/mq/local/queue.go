@@ -164,7 +164,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
 	}
 	q.read.SetMaxOpenConns(4)
-	if err := q.transact(ctx, func(tx *sql.Tx) error { _, err := tx.ExecContext(ctx, schema); return err }); err != nil {
+	if err := q.createTables(ctx); err != nil {
 		q.write.Close()
 		q.read.Close()
 		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
@@ -172,6 +172,25 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	q.workers.Go(q.writeLoop)
 	q.workers.Go(q.sweepLoop)
 	return q, nil
+}
+
+// createTables also waits for what SQLite does not wait for by itself: another process that recovers the file after a
+// kill, or switches it to WAL, when both open it at the same time.
+func (q *Queue) createTables(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(busyTimeout); ; {
+		err := q.transact(ctx, func(tx *sql.Tx) error { _, err := tx.ExecContext(ctx, schema); return err })
+		var e *sqlite.Error
+		if err == nil || !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Close ends the queue once the transaction under way is done; calls of Publish that wait get mq.ErrClosed. Consumers of
@@ -379,7 +398,7 @@ func (q *Queue) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 
 func written(err error) error {
 	var e *sqlite.Error
-	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_FULL {
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
 		return fmt.Errorf("%w: %w", mq.ErrFull, err)
 	}
 	return fmt.Errorf("local: writing the messages: %w", err)
