@@ -96,7 +96,7 @@ func TestRedisWithSecrets(t *testing.T) {
 		{name: "password", args: []string{"--requirepass", redisSecret}, settings: "password_env: SECRET"},
 		{name: "wrong password", args: []string{"--requirepass", "another"}, settings: "password_env: SECRET",
 			trouble: "WRONGPASS",
-			mend: func(r *redis) { r.say("AUTH another", "CONFIG SET requirepass "+redisSecret) }},
+			mend:    func(r *redis) { r.say("AUTH another", "CONFIG SET requirepass "+redisSecret) }},
 		{name: "no password", args: []string{"--requirepass", "another"}, trouble: "NOAUTH",
 			mend: func(r *redis) { r.say("AUTH another", `CONFIG SET requirepass ""`) }},
 		{name: "user", prepare: []string{"ACL SETUSER gateway on >" + redisSecret + " " + allowed}, settings: user},
