@@ -16,6 +16,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/yumen-io/yumen/kit/internal/servers/halt"
 )
 
 // T is what this package needs of a *testing.T or *testing.B.
@@ -90,7 +92,12 @@ func (s *Server) Stop() { s.Kill() }
 // Freeze stops the process with SIGSTOP: connections stay open and nothing answers.
 func (s *Server) Freeze() {
 	s.t.Helper()
-	s.signal(syscall.SIGSTOP)
+	if s.process == nil {
+		s.t.Fatalf("etcd: %s cannot be frozen: it is not running", s.member.Name)
+	}
+	if err := halt.Process(s.process.cmd.Process.Pid); err != nil {
+		s.t.Fatalf("etcd: freeze %s: %v", s.member.Name, err)
+	}
 }
 
 // Thaw lets a frozen process go on.

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/yumen-io/yumen/kit/internal/servers/halt"
 )
 
 // T is what of *testing.T and *testing.B is needed here.
@@ -92,7 +94,7 @@ func (s *Server) Kill() {
 }
 
 // Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
-func (s *Server) Freeze() { s.process.signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() { _ = halt.Process(s.process.pid) }
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw() { s.process.signal(syscall.SIGCONT) }

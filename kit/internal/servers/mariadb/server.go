@@ -21,6 +21,8 @@ import (
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
+
+	"github.com/yumen-io/yumen/kit/internal/servers/halt"
 )
 
 // T is what of *testing.T and *testing.B is needed here.
@@ -148,7 +150,7 @@ func (s *Server) Stop(t T) {
 }
 
 // Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
-func (s *Server) Freeze() { s.process.signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() { _ = halt.Process(s.process.pid) }
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw() { s.process.signal(syscall.SIGCONT) }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/yumen-io/yumen/kit/internal/servers/halt"
 )
 
 // T is what of *testing.T and *testing.B is needed here.
@@ -139,7 +141,7 @@ func (s *Server) Kill() {
 }
 
 // Freeze stops it with SIGSTOP: connections stay, and nothing is answered.
-func (s *Server) Freeze() { s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() { _ = halt.Process(s.cmd.Process.Pid) }
 
 // Thaw lets it go on.
 func (s *Server) Thaw() { s.cmd.Process.Signal(syscall.SIGCONT) }
