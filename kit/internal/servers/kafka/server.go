@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ type Server struct {
 	port    int
 	control int
 
-	process *process // nil while it is killed
+	process atomic.Pointer[process] // nil while it is killed
 }
 
 // Start starts a server for t alone, or returns the brokers of KAFKA_BROKERS. It answers when Start returns, and is gone
@@ -87,17 +88,24 @@ func (s *Server) Own() bool { return s.dir != "" }
 
 // Kill ends the server by SIGKILL. Killing a server that does not run is no error.
 func (s *Server) Kill() {
-	if s.process != nil {
-		s.process.kill()
-		s.process = nil
+	if p := s.process.Swap(nil); p != nil {
+		p.kill()
 	}
 }
 
 // Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
-func (s *Server) Freeze() { _ = halt.Process(s.process.pid) }
+func (s *Server) Freeze() {
+	if p := s.process.Load(); p != nil {
+		_ = halt.Process(p.pid)
+	}
+}
 
 // Thaw undoes Freeze.
-func (s *Server) Thaw() { s.process.signal(syscall.SIGCONT) }
+func (s *Server) Thaw() {
+	if p := s.process.Load(); p != nil {
+		p.signal(syscall.SIGCONT)
+	}
+}
 
 // Restart starts the server again, with its data and port, after killing it if it runs. It answers when Restart returns.
 func (s *Server) Restart(t T) {
@@ -139,7 +147,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	s.process = p
+	s.process.Store(p)
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RequestRetries(0))
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ type Server struct {
 	dir   string
 	flags []string
 
-	process *process // nil while it is killed or stopped
+	process atomic.Pointer[process] // nil while it is killed or stopped
 	fresh   atomic.Int64
 }
 
@@ -139,21 +139,30 @@ func (s *Server) Kill() { s.kill() }
 // Stop ends the server as an operator would, by SIGTERM, and waits for it.
 func (s *Server) Stop(t T) {
 	t.Helper()
-	if s.process == nil {
+	p := s.process.Load()
+	if p == nil {
 		return
 	}
-	s.process.signal(syscall.SIGTERM)
-	if !wait(readyMax, s.process.exited) {
+	p.signal(syscall.SIGTERM)
+	if !wait(readyMax, p.exited) {
 		t.Fatalf("mariadb: the server does not stop:\n%s", s.log())
 	}
 	s.kill()
 }
 
 // Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
-func (s *Server) Freeze() { _ = halt.Process(s.process.pid) }
+func (s *Server) Freeze() {
+	if p := s.process.Load(); p != nil {
+		_ = halt.Process(p.pid)
+	}
+}
 
 // Thaw undoes Freeze.
-func (s *Server) Thaw() { s.process.signal(syscall.SIGCONT) }
+func (s *Server) Thaw() {
+	if p := s.process.Load(); p != nil {
+		p.signal(syscall.SIGCONT)
+	}
+}
 
 // Restart starts the server again, with its data and port, after killing it if it runs. It answers when Restart returns.
 func (s *Server) Restart(t T) {
@@ -165,9 +174,8 @@ func (s *Server) Restart(t T) {
 }
 
 func (s *Server) kill() {
-	if s.process != nil {
-		s.process.kill()
-		s.process = nil
+	if p := s.process.Swap(nil); p != nil {
+		p.kill()
 	}
 }
 
@@ -222,7 +230,7 @@ func (s *Server) startOnce(data string) error {
 	if err != nil {
 		return err
 	}
-	s.process = p
+	s.process.Store(p)
 	var last error
 	ready := wait(readyMax, func() bool {
 		last = s.exec("DO 1")
