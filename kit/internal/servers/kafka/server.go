@@ -3,10 +3,8 @@
 package kafka
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +18,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/yumen-io/yumen/kit/internal/servers/halt"
+	"github.com/yumen-io/yumen/kit/internal/servers/kept"
 )
 
 // T is what of *testing.T and *testing.B is needed here.
@@ -42,7 +40,7 @@ type Server struct {
 	port    int
 	control int
 
-	process atomic.Pointer[process] // nil while it is killed
+	process atomic.Pointer[kept.Process] // nil while it is killed
 }
 
 // Start starts a server for t alone, or returns the brokers of KAFKA_BROKERS. It answers when Start returns, and is gone
@@ -89,21 +87,21 @@ func (s *Server) Own() bool { return s.dir != "" }
 // Kill ends the server by SIGKILL. Killing a server that does not run is no error.
 func (s *Server) Kill() {
 	if p := s.process.Swap(nil); p != nil {
-		p.kill()
+		p.Kill()
 	}
 }
 
 // Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
 func (s *Server) Freeze() {
 	if p := s.process.Load(); p != nil {
-		_ = halt.Process(p.pid)
+		p.Freeze()
 	}
 }
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw() {
 	if p := s.process.Load(); p != nil {
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 	}
 }
 
@@ -140,7 +138,7 @@ func (s *Server) start() error {
 		return err
 	}
 	// It begins faster with the quick compiler alone, and runs for a few seconds.
-	p, err := startProcess(s.dir, []string{
+	p, err := kept.Start(s.dir, "console", []string{
 		"java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", s.jars, "kafka.Kafka", file,
 	})
@@ -154,11 +152,11 @@ func (s *Server) start() error {
 	}
 	defer client.Close()
 	var last error
-	ready := wait(readyMax, func() bool {
+	ready := kept.Wait(readyMax, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		last = client.Ping(ctx)
-		return last == nil || p.exited()
+		return last == nil || p.Exited()
 	})
 	if !ready || last != nil {
 		return fmt.Errorf("the server does not answer at %s: %w; its log ends:\n%s", s.brokers[0], last, s.log())
@@ -191,79 +189,6 @@ func need(t T) string {
 		missing("there is no Kafka: run build/kafka jars, which needs Debian's package maven, or set KAFKA_BROKERS")
 	}
 	return out
-}
-
-// process is a program and the shell that keeps it.
-type process struct {
-	shell *exec.Cmd
-	stdin io.WriteCloser
-	pid   int
-}
-
-// keeper starts "$@", says its process id and waits for a line. At the line, or at the end of input, which comes when the
-// test binary ends in whatever way, it kills the program; in the second case it removes the folder too. The shell does
-// not wait for the program before, so that the process id stays its own even when it has ended by itself.
-const keeper = `"$@" </dev/null >>"$KEEPER_DIR/console" 2>&1 &
-echo $!
-read -r line; given=$?
-kill -9 $! 2>/dev/null
-wait $! 2>/dev/null
-[ $given -eq 0 ] || rm -rf "$KEEPER_DIR"`
-
-func startProcess(dir string, args []string) (*process, error) {
-	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "sh"}, args...)...)
-	cmd.Env = append(os.Environ(), "KEEPER_DIR="+dir)
-	// Not in our group: an interrupt at the terminal must leave the shell alive to clean up.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", args[0], err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", args[0], err)
-	}
-	return &process{shell: cmd, stdin: stdin, pid: pid}, nil
-}
-
-func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(p.pid, sig) }
-
-func (p *process) kill() {
-	p.signal(syscall.SIGKILL)
-	_, _ = io.WriteString(p.stdin, "\n")
-	_ = p.stdin.Close()
-	_ = p.shell.Wait()
-}
-
-// exited tells whether the program has ended by itself. Where there is no /proc it says no, and the wait gets longer.
-func (p *process) exited() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
-	return err == nil && strings.Contains(string(stat), ") Z ")
-}
-
-// wait asks ready again and again until it says yes or the time is up.
-func wait(atMost time.Duration, ready func() bool) bool {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(atMost); ; <-tick.C {
-		if ready() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
 }
 
 func freePorts() (a, b int, err error) {

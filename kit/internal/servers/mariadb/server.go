@@ -3,18 +3,14 @@
 package mariadb
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +18,7 @@ import (
 
 	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
 
-	"github.com/yumen-io/yumen/kit/internal/servers/halt"
+	"github.com/yumen-io/yumen/kit/internal/servers/kept"
 )
 
 // T is what of *testing.T and *testing.B is needed here.
@@ -42,7 +38,7 @@ type Server struct {
 	dir   string
 	flags []string
 
-	process atomic.Pointer[process] // nil while it is killed or stopped
+	process atomic.Pointer[kept.Process] // nil while it is killed or stopped
 	fresh   atomic.Int64
 }
 
@@ -143,8 +139,8 @@ func (s *Server) Stop(t T) {
 	if p == nil {
 		return
 	}
-	p.signal(syscall.SIGTERM)
-	if !wait(readyMax, p.exited) {
+	p.Signal(syscall.SIGTERM)
+	if !kept.Wait(readyMax, p.Exited) {
 		t.Fatalf("mariadb: the server does not stop:\n%s", s.log())
 	}
 	s.kill()
@@ -153,14 +149,14 @@ func (s *Server) Stop(t T) {
 // Freeze halts the server by SIGSTOP: connections stay, new ones are accepted by the kernel, and nothing is answered.
 func (s *Server) Freeze() {
 	if p := s.process.Load(); p != nil {
-		_ = halt.Process(p.pid)
+		p.Freeze()
 	}
 }
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw() {
 	if p := s.process.Load(); p != nil {
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 	}
 }
 
@@ -175,7 +171,7 @@ func (s *Server) Restart(t T) {
 
 func (s *Server) kill() {
 	if p := s.process.Swap(nil); p != nil {
-		p.kill()
+		p.Kill()
 	}
 }
 
@@ -226,15 +222,15 @@ func (s *Server) startOnce(data string) error {
 	if os.Getuid() == 0 {
 		args = append(args, "--user=root")
 	}
-	p, err := startProcess(s.dir, append(args, s.flags...))
+	p, err := kept.Start(s.dir, "log", append(args, s.flags...))
 	if err != nil {
 		return err
 	}
 	s.process.Store(p)
 	var last error
-	ready := wait(readyMax, func() bool {
+	ready := kept.Wait(readyMax, func() bool {
 		last = s.exec("DO 1")
-		return last == nil || p.exited()
+		return last == nil || p.Exited()
 	})
 	if !ready || last != nil {
 		return fmt.Errorf("mariadbd does not answer at %s: %w; its log ends:\n%s", s.Addr(), last, s.log())
@@ -267,7 +263,7 @@ func (s *Server) log() string {
 var fresh struct {
 	sync.Mutex
 	data   string
-	keeper *process // held, because a collected pipe is a closed one
+	keeper *kept.Process // held, because a collected pipe is a closed one
 }
 
 // template makes the data directory of a server that nobody has used yet, once for the binary. It is removed by a shell
@@ -282,7 +278,7 @@ func template() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	keeper, err := startProcess(dir, []string{"true"})
+	keeper, err := kept.Start(dir, "log", []string{"true"})
 	if err != nil {
 		return "", err
 	}
@@ -298,93 +294,12 @@ func template() (string, error) {
 		args = append(args, "--user=root")
 	}
 	if out, err := exec.Command(program("mariadb-install-db"), args...).CombinedOutput(); err != nil {
-		keeper.kill()
+		keeper.Kill()
 		_ = os.RemoveAll(dir)
 		return "", fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
 	}
 	fresh.data, fresh.keeper = data, keeper
 	return data, nil
-}
-
-// process is a program under a shell that outlives neither of us: see keeper.
-type process struct {
-	shell *exec.Cmd
-	stdin io.WriteCloser
-	pid   int
-}
-
-// keeper starts "$@", says its process id and waits for a line. At the line, or at the end of input, which comes when the
-// test binary ends in whatever way, it kills the program; in the second case it removes the folder too. The shell does
-// not wait for the program before, so that the process id stays its own even when it has ended by itself.
-const keeper = `"$@" </dev/null >>"$KEEPER_DIR/log" 2>&1 &
-echo $!
-read -r line; given=$?
-kill -9 $! 2>/dev/null
-wait $! 2>/dev/null
-[ $given -eq 0 ] || rm -rf "$KEEPER_DIR"`
-
-func startProcess(dir string, args []string) (*process, error) {
-	cmd := exec.Command("/bin/sh", append([]string{"-c", keeper, "sh"}, args...)...)
-	cmd.Env = append(os.Environ(), "KEEPER_DIR="+dir)
-	// Not in our group: an interrupt at the terminal must leave the shell alive to clean up.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", args[0], err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", args[0], err)
-	}
-	return &process{shell: cmd, stdin: stdin, pid: pid}, nil
-}
-
-func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(p.pid, sig) }
-
-func (p *process) kill() {
-	p.signal(syscall.SIGKILL)
-	_, _ = io.WriteString(p.stdin, "\n")
-	_ = p.stdin.Close()
-	_ = p.shell.Wait()
-}
-
-// exited tells whether the program has ended by itself. Where there is no /proc it says no, and the wait gets longer.
-func (p *process) exited() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
-	if err != nil {
-		return errors.Is(err, os.ErrNotExist) && fileExists("/proc/self/stat")
-	}
-	return strings.Contains(string(stat), ") Z ")
-}
-
-func fileExists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
-}
-
-// wait asks ready again and again until it says yes or the time is up.
-func wait(atMost time.Duration, ready func() bool) bool {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(atMost); ; <-tick.C {
-		if ready() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
 }
 
 func freePort() (int, error) {
