@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"github.com/yumen-io/yumen/kit/internal/answer"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/protoadapt"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // State is whether calls pass.
@@ -111,13 +109,11 @@ func (e *Error) NotSent() bool { return true }
 func (e *Error) HTTPStatus() int { return 503 }
 
 // GRPCStatus is for status.FromError. It carries a RetryInfo.
-func (e *Error) GRPCStatus() *status.Status {
-	st := status.New(codes.Unavailable, e.text()+" ("+ReasonOpen+")")
-	info := &errdetails.RetryInfo{RetryDelay: durationpb.New(e.Decision.RetryAfter)}
-	if with, err := st.WithDetails(protoadapt.MessageV1Of(info)); err == nil {
-		return with
-	}
-	return st
+func (e *Error) GRPCStatus() *status.Status { return e.refusal().GRPC() }
+
+// refusal is what clients are told.
+func (e *Error) refusal() *answer.Refusal {
+	return &answer.Refusal{Status: e.HTTPStatus(), Code: codes.Unavailable, Text: e.text(), Reason: ReasonOpen, After: e.Decision.RetryAfter}
 }
 
 func (e *Error) text() string {
@@ -126,6 +122,3 @@ func (e *Error) text() string {
 	}
 	return "This service failed too often, and gets no requests for now."
 }
-
-// seconds is a time in whole seconds, rounded up: whoever comes back then is not too early.
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

@@ -3,9 +3,7 @@ package breaker
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -96,12 +94,10 @@ func serverKey(ctx context.Context, key KeyFunc, method string) string {
 }
 
 func trailer(err error) metadata.MD {
-	var e *Error
-	if !errors.As(err, &e) {
-		return nil
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.refusal().Trailer()
 	}
-	ms := (e.Decision.RetryAfter + time.Millisecond - 1) / time.Millisecond
-	return metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(int64(ms), 10))
+	return nil
 }
 
 // endStatus says that a call ended with err, as clients of gRPC know errors.

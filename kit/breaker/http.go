@@ -1,13 +1,10 @@
 package breaker
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"strconv"
+
+	"github.com/yumen-io/yumen/kit/internal/answer"
 )
 
 // RoundTripper guards what a client sends through next (nil means http.DefaultTransport) by key (nil means the request's
@@ -59,20 +56,20 @@ func (b *Breaker) Middleware(key func(*http.Request) string) func(http.Handler) 
 			}
 			c, err := b.Begin(of)
 			if refusal := (*Error)(nil); errors.As(err, &refusal) {
-				refusal.write(w)
+				refusal.refusal().Write(w)
 				return
 			}
 			if c.entry == nil {
 				next.ServeHTTP(w, r)
 				return
 			}
-			at := &recorder{ResponseWriter: w}
+			at := &answer.Recorder{ResponseWriter: w}
 			returned := false
 			defer func() {
 				switch {
 				case r.Context().Err() != nil:
 					c.End(Ignored)
-				case !returned || c.by.settings.failsStatus(at.status):
+				case !returned || c.by.settings.failsStatus(at.Status()):
 					c.End(Failure)
 				default:
 					c.End(Success)
@@ -82,54 +79,6 @@ func (b *Breaker) Middleware(key func(*http.Request) string) func(http.Handler) 
 			returned = true
 		})
 	}
-}
-
-// write answers as the gateway does: a line for people and the word to look it up by.
-func (e *Error) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Retry-After", strconv.FormatInt(seconds(e.Decision.RetryAfter), 10))
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(e.HTTPStatus())
-	fmt.Fprintf(w, "%s\nreason: %s\n", e.text(), ReasonOpen)
-}
-
-// recorder remembers the status.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-// ReadFrom keeps the way by which files are sent without a copy.
-func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return io.Copy(w.ResponseWriter, r)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Flush is for handlers that ask for an http.Flusher.
-func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
-
-// Hijack is for handlers that ask for an http.Hijacker.
-func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // CloseIdleConnections is for http.Client.CloseIdleConnections.

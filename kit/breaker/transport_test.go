@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,11 +12,10 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/kit/breaker"
+	servers "github.com/yumen-io/yumen/kit/internal/servers/health"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -148,46 +146,11 @@ func TestHandlersThatFail(t *testing.T) {
 	}
 }
 
-// moody is a health server that answers with a status.
-type moody struct {
-	*health.Server
-	code atomic.Uint32
-}
-
-func (m *moody) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if code := codes.Code(m.code.Load()); code != codes.OK {
-		return nil, status.Error(code, "in a mood")
-	}
-	return m.Server.Check(ctx, r)
-}
-
-func (m *moody) Watch(r *healthpb.HealthCheckRequest, s healthpb.Health_WatchServer) error {
-	if code := codes.Code(m.code.Load()); code != codes.OK {
-		return status.Error(code, "in a mood")
-	}
-	return m.Server.Watch(r, s)
-}
-
-func dial(t *testing.T, m *moody, server []grpc.ServerOption, client ...grpc.DialOption) healthpb.HealthClient {
-	t.Helper()
-	s := grpc.NewServer(server...)
-	healthpb.RegisterHealthServer(s, m)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	cc, err := grpc.NewClient(l.Addr().String(), append(client, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cc.Close()
-		s.Stop()
-		<-done
-	})
-	return healthpb.NewHealthClient(cc)
+// moody is a server that answers with the code that mood holds.
+func moody() (m *servers.Server, mood *atomic.Uint32) {
+	mood = new(atomic.Uint32)
+	say := func(context.Context) error { return status.Error(codes.Code(mood.Load()), "in a mood") } // nil of OK
+	return &servers.Server{OnCheck: say, OnWatch: say}, mood
 }
 
 var check = &healthpb.HealthCheckRequest{}
@@ -200,10 +163,10 @@ func TestCallsThatCount(t *testing.T) {
 		{codes.Unavailable, breaker.Open}, {codes.DeadlineExceeded, breaker.Closed}, {codes.NotFound, breaker.Closed}, {codes.Canceled, breaker.Closed},
 		{codes.Internal, breaker.Closed}, {codes.OK, breaker.Closed},
 	} {
-		m := &moody{Server: health.NewServer()}
-		m.code.Store(uint32(c.code))
+		m, mood := moody()
+		mood.Store(uint32(c.code))
 		client, server := must(t, nil, breaker.Config{Consecutive: 2, TimeoutMin: time.Hour}), must(t, nil, breaker.Config{Consecutive: 1})
-		stub := dial(t, m, []grpc.ServerOption{grpc.UnaryInterceptor(server.UnaryServer(nil))}, grpc.WithUnaryInterceptor(client.UnaryClient(nil)))
+		stub := servers.Dial(t, m, []grpc.ServerOption{grpc.UnaryInterceptor(server.UnaryServer(nil))}, grpc.WithUnaryInterceptor(client.UnaryClient(nil)))
 		for range 2 {
 			stub.Check(background, check)
 		}
@@ -220,11 +183,11 @@ func TestCallsThatCount(t *testing.T) {
 }
 
 func TestAServerThatRefusesSaysWhenToComeAgain(t *testing.T) {
-	m := &moody{Server: health.NewServer()}
-	m.code.Store(uint32(codes.Unavailable))
+	m, mood := moody()
+	mood.Store(uint32(codes.Unavailable))
 	h := &hand{}
 	b := must(t, h, breaker.Config{Consecutive: 1})
-	stub := dial(t, m, []grpc.ServerOption{grpc.UnaryInterceptor(b.UnaryServer(nil)), grpc.StreamInterceptor(b.StreamServer(nil))})
+	stub := servers.Dial(t, m, []grpc.ServerOption{grpc.UnaryInterceptor(b.UnaryServer(nil)), grpc.StreamInterceptor(b.StreamServer(nil))})
 	stub.Check(background, check)
 	var md metadata.MD
 	_, err := stub.Check(background, check, grpc.Trailer(&md))
@@ -247,9 +210,9 @@ func TestAServerThatRefusesSaysWhenToComeAgain(t *testing.T) {
 }
 
 func TestStreamsOfAClientCountWhenTheyEnd(t *testing.T) {
-	m := &moody{Server: health.NewServer()}
+	m, mood := moody()
 	b := must(t, nil, breaker.Config{Consecutive: 1})
-	stub := dial(t, m, nil, grpc.WithStreamInterceptor(b.StreamClient(nil)))
+	stub := servers.Dial(t, m, nil, grpc.WithStreamInterceptor(b.StreamClient(nil)))
 	ctx, cancel := context.WithCancel(background)
 	stream, err := stub.Watch(ctx, check)
 	if err != nil {
@@ -261,7 +224,7 @@ func TestStreamsOfAClientCountWhenTheyEnd(t *testing.T) {
 	if state(b) != breaker.Closed {
 		t.Error("a cancel counted")
 	}
-	m.code.Store(uint32(codes.Unavailable))
+	mood.Store(uint32(codes.Unavailable))
 	stream, err = stub.Watch(background, check)
 	if err != nil {
 		t.Fatal(err)

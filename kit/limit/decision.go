@@ -6,11 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"github.com/yumen-io/yumen/kit/internal/answer"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/protoadapt"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Mode is whether refusals take effect.
@@ -125,19 +123,15 @@ func (e *Error) HTTPStatus() int {
 }
 
 // GRPCStatus is for status.FromError. It carries a RetryInfo if it is known when to come again.
-func (e *Error) GRPCStatus() *status.Status {
-	code := codes.ResourceExhausted
+func (e *Error) GRPCStatus() *status.Status { return e.refusal().GRPC() }
+
+// refusal is what clients are told.
+func (e *Error) refusal() *answer.Refusal {
+	r := &answer.Refusal{Status: e.HTTPStatus(), Code: codes.ResourceExhausted, Text: e.text(), Reason: e.Decision.Reason, After: e.Decision.RetryAfter}
 	if e.Decision.Reason == ReasonUnreachable {
-		code = codes.Unavailable
+		r.Code = codes.Unavailable
 	}
-	st := status.New(code, e.text()+" ("+e.Decision.Reason+")")
-	if e.Decision.RetryAfter > 0 {
-		info := &errdetails.RetryInfo{RetryDelay: durationpb.New(e.Decision.RetryAfter)}
-		if with, err := st.WithDetails(protoadapt.MessageV1Of(info)); err == nil {
-			return with
-		}
-	}
-	return st
+	return r
 }
 
 // text is for the client, who is told neither keys nor names of others.
@@ -151,6 +145,3 @@ func (e *Error) text() string {
 	}
 	return "Requests come too often: " + strconv.FormatInt(d.Quota, 10) + " in " + d.Window.String() + " are served."
 }
-
-// seconds is a time in whole seconds, rounded up: whoever comes back then is not too early.
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

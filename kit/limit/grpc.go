@@ -3,16 +3,11 @@ package limit
 import (
 	"context"
 	"errors"
-	"strconv"
-	"time"
+	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
-
-// pushback is the trailer by which a server says when a call may be tried again (gRFC A6), in milliseconds.
-const pushback = "grpc-retry-pushback-ms"
 
 // KeyFunc says by which key a call counts. method is its full name, as in /shop.Orders/Create.
 type KeyFunc func(ctx context.Context, method string) string
@@ -24,15 +19,6 @@ func (f KeyFunc) of(ctx context.Context, method string) string {
 	return f(ctx, method)
 }
 
-// trailer is what a refused call is told beside its status.
-func (e *Error) trailer() metadata.MD {
-	if e.Decision.RetryAfter <= 0 {
-		return nil
-	}
-	ms := (e.Decision.RetryAfter + time.Millisecond - 1) / time.Millisecond
-	return metadata.Pairs(pushback, strconv.FormatInt(int64(ms), 10))
-}
-
 // UnaryServer limits the calls that a server takes. A refusal is RESOURCE_EXHAUSTED, or UNAVAILABLE if nobody could
 // judge, with a RetryInfo and grpc-retry-pushback-ms if it is known when to come again. With a nil key all calls count together.
 func (l *Limiter) UnaryServer(key KeyFunc) grpc.UnaryServerInterceptor {
@@ -40,9 +26,7 @@ func (l *Limiter) UnaryServer(key KeyFunc) grpc.UnaryServerInterceptor {
 		p, err := l.Take(ctx, key.of(ctx, info.FullMethod), 1)
 		if err != nil {
 			if refusal := (*Error)(nil); errors.As(err, &refusal) {
-				if md := refusal.trailer(); md != nil {
-					grpc.SetTrailer(ctx, md)
-				}
+				grpc.SetTrailer(ctx, refusal.refusal().Trailer())
 				return nil, err
 			}
 			return nil, status.FromContextError(err).Err()
@@ -58,9 +42,7 @@ func (l *Limiter) StreamServer(key KeyFunc) grpc.StreamServerInterceptor {
 		p, err := l.Take(ss.Context(), key.of(ss.Context(), info.FullMethod), 1)
 		if err != nil {
 			if refusal := (*Error)(nil); errors.As(err, &refusal) {
-				if md := refusal.trailer(); md != nil {
-					ss.SetTrailer(md)
-				}
+				ss.SetTrailer(refusal.refusal().Trailer())
 				return err
 			}
 			return status.FromContextError(err).Err()
@@ -93,10 +75,10 @@ func (l *Limiter) StreamClient(key KeyFunc) grpc.StreamClientInterceptor {
 		if p.cell == nil {
 			return open(ctx, desc, cc, method, opts...)
 		}
-		h := &held{permit: p}
-		stream, err := open(ctx, desc, cc, method, append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { h.release() }))...)
+		release := sync.OnceFunc(p.Release) // a stream that cannot be opened may tell both ways
+		stream, err := open(ctx, desc, cc, method, append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { release() }))...)
 		if err != nil {
-			h.release()
+			release()
 		}
 		return stream, err
 	}

@@ -3,43 +3,18 @@ package limit_test
 import (
 	"context"
 	"errors"
-	"net"
 	"testing"
 	"time"
 
+	servers "github.com/yumen-io/yumen/kit/internal/servers/health"
 	"github.com/yumen-io/yumen/kit/limit"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
-
-// dial starts a server whose one service is that of health, and connects to it.
-func dial(t *testing.T, server []grpc.ServerOption, client ...grpc.DialOption) healthpb.HealthClient {
-	t.Helper()
-	s := grpc.NewServer(server...)
-	healthpb.RegisterHealthServer(s, health.NewServer())
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	cc, err := grpc.NewClient(l.Addr().String(), append(client, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cc.Close()
-		s.Stop()
-		<-done
-	})
-	return healthpb.NewHealthClient(cc)
-}
 
 var check = &healthpb.HealthCheckRequest{}
 
@@ -47,7 +22,7 @@ func TestCallsToALimitedServer(t *testing.T) {
 	h := &hand{}
 	l := must(t, limit.Config{Count: 1, Per: time.Minute, Clock: h.now})
 	byMethod := func(_ context.Context, method string) string { return method }
-	c := dial(t, []grpc.ServerOption{grpc.UnaryInterceptor(l.UnaryServer(byMethod)), grpc.StreamInterceptor(l.StreamServer(byMethod))})
+	c := servers.Dial(t, nil, []grpc.ServerOption{grpc.UnaryInterceptor(l.UnaryServer(byMethod)), grpc.StreamInterceptor(l.StreamServer(byMethod))})
 	wants := func(err error, md metadata.MD) {
 		t.Helper()
 		st := status.Convert(err)
@@ -87,7 +62,7 @@ func TestCallsToALimitedServer(t *testing.T) {
 
 func TestCallsOfALimitedClient(t *testing.T) {
 	l := must(t, limit.Config{Algorithm: limit.Concurrency, Count: 1})
-	c := dial(t, nil, grpc.WithUnaryInterceptor(l.UnaryClient(nil)), grpc.WithStreamInterceptor(l.StreamClient(nil)))
+	c := servers.Dial(t, nil, nil, grpc.WithUnaryInterceptor(l.UnaryClient(nil)), grpc.WithStreamInterceptor(l.StreamClient(nil)))
 	for range 2 { // the place of a stream is given back when it has ended
 		ctx, cancel := context.WithCancel(background)
 		stream, err := c.Watch(ctx, check)

@@ -3,10 +3,10 @@ package limit
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
-	"sync"
+
+	"github.com/yumen-io/yumen/kit/internal/answer"
 )
 
 // Middleware limits requests to a handler by key. A refusal is 429, or 503 if nobody could judge, with Retry-After; each
@@ -18,7 +18,8 @@ func (l *Limiter) Middleware(key func(*http.Request) string) func(http.Handler) 
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p, err := l.Take(r.Context(), keyOf(key, r), 1)
 			if refusal := (*Error)(nil); errors.As(err, &refusal) {
-				refusal.write(w, l.at.Load().policy)
+				refusal.Decision.fields(w.Header(), l.at.Load().policy)
+				refusal.refusal().Write(w)
 				return
 			} else if err != nil {
 				w.WriteHeader(http.StatusServiceUnavailable) // the client is gone, or its time is over
@@ -38,18 +39,6 @@ func keyOf(key func(*http.Request) string, r *http.Request) string {
 	return key(r)
 }
 
-// write answers as the gateway does: a line for people and the word to look it up by.
-func (e *Error) write(w http.ResponseWriter, policy string) {
-	h := w.Header()
-	e.Decision.fields(h, policy)
-	if after := e.Decision.RetryAfter; after > 0 {
-		h.Set("Retry-After", strconv.FormatInt(seconds(after), 10))
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(e.HTTPStatus())
-	fmt.Fprintf(w, "%s\nreason: %s\n", e.text(), e.Decision.Reason)
-}
-
 // policyField is what is the same for all answers.
 //
 //	RateLimit-Policy: "default";q=200;w=2     200 may pass in 2 s: the quota, and how long it takes to be there again
@@ -58,7 +47,7 @@ func (s *settings) policyField() string {
 	if s.limit.Counts() {
 		return fmt.Sprintf(`"%s";q=%d;qu="concurrent-requests"`, s.cfg.Name, s.limit.Quota())
 	}
-	return fmt.Sprintf(`"%s";q=%d;w=%d`, s.cfg.Name, s.limit.Quota(), seconds(s.limit.Window()))
+	return fmt.Sprintf(`"%s";q=%d;w=%d`, s.cfg.Name, s.limit.Quota(), answer.Seconds(s.limit.Window()))
 }
 
 // fields adds to the fields of limits further out. In shadow mode clients are told nothing.
@@ -70,7 +59,7 @@ func (d *Decision) fields(h http.Header, policy string) {
 	b = append(append(append(b, '"'), d.Name...), `";r=`...)
 	b = strconv.AppendInt(b, d.Remaining, 10)
 	if d.Window > 0 {
-		b = strconv.AppendInt(append(b, ";t="...), seconds(d.Reset), 10)
+		b = strconv.AppendInt(append(b, ";t="...), answer.Seconds(d.Reset), 10)
 	}
 	const limitName, policyName = "Ratelimit", "Ratelimit-Policy" // as http.Header spells them
 	h[policyName] = append(h[policyName], policy)
@@ -105,50 +94,14 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.next.RoundTrip(r)
-	if p.cell == nil {
-		return resp, err
-	}
-	if err != nil || resp.Body == nil || resp.Body == http.NoBody {
+	switch {
+	case p.cell == nil:
+	case err != nil:
 		p.Release()
-		return resp, err
-	}
-	b := body{resp.Body, &held{permit: p}}
-	if w, ok := resp.Body.(io.Writer); ok { // of a 101: the connection itself
-		resp.Body = struct {
-			body
-			io.Writer
-		}{b, w}
-	} else {
-		resp.Body = b
+	default:
+		answer.OnEnd(resp, p.Release)
 	}
 	return resp, err
-}
-
-// held is a permit that is given back once, whoever comes first.
-type held struct {
-	once   sync.Once
-	permit Permit
-}
-
-func (h *held) release() { h.once.Do(h.permit.Release) }
-
-// body is an answer's, whose end gives the place back.
-type body struct {
-	io.ReadCloser
-	held *held
-}
-
-func (b body) Read(into []byte) (int, error) {
-	n, err := b.ReadCloser.Read(into)
-	if err != nil {
-		b.held.release()
-	}
-	return n, err
-}
-
-func (b body) Close() error {
-	defer b.held.release()
-	return b.ReadCloser.Close()
 }
 
 // CloseIdleConnections is for http.Client.CloseIdleConnections.

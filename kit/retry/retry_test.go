@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,12 +15,11 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/kit/breaker"
+	servers "github.com/yumen-io/yumen/kit/internal/servers/health"
 	"github.com/yumen-io/yumen/kit/retry"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -415,49 +413,19 @@ func TestSettingsThatAreWrong(t *testing.T) {
 	}
 }
 
-// moody is a health server that answers with one status after the other, the last for ever.
-type moody struct {
-	*health.Server
-	asked    atomic.Int32
-	list     []codes.Code
-	pushback string
-}
-
-func (m *moody) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	code := m.list[min(int(m.asked.Add(1)), len(m.list))-1]
-	if code == codes.OK {
-		return m.Server.Check(ctx, r)
-	}
-	if m.pushback != "" {
-		grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", m.pushback))
-	}
-	if code == codes.DeadlineExceeded { // it hangs
-		<-ctx.Done()
-	}
-	return nil, status.Error(code, "in a mood")
-}
-
-func dial(t *testing.T, m *moody, client ...grpc.DialOption) healthpb.HealthClient {
-	t.Helper()
-	m.Server = health.NewServer()
-	s := grpc.NewServer()
-	healthpb.RegisterHealthServer(s, m)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	cc, err := grpc.NewClient(l.Addr().String(), append(client, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cc.Close()
-		s.Stop()
-		<-done
-	})
-	return healthpb.NewHealthClient(cc)
+// moody is a server that answers with one status after the other, the last for ever.
+func moody(list []codes.Code, pushback string) (m *servers.Server, asked *atomic.Int32) {
+	asked = new(atomic.Int32)
+	return &servers.Server{OnCheck: func(ctx context.Context) error {
+		code := list[min(int(asked.Add(1)), len(list))-1]
+		if code != codes.OK && pushback != "" {
+			grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", pushback))
+		}
+		if code == codes.DeadlineExceeded { // it hangs
+			<-ctx.Done()
+		}
+		return status.Error(code, "in a mood") // nil of OK
+	}}, asked
 }
 
 func TestCallsThatAreTriedAgain(t *testing.T) {
@@ -482,16 +450,16 @@ func TestCallsThatAreTriedAgain(t *testing.T) {
 		{"one that hangs", retry.Config{PerTry: 100 * time.Millisecond, BackoffBase: retry.Never}, true, []codes.Code{codes.DeadlineExceeded, codes.OK}, "", codes.OK, 2},
 		{"one that hangs, hedged", retry.Config{Hedge: retry.Hedge{After: time.Millisecond}}, true, []codes.Code{codes.DeadlineExceeded, codes.OK}, "", codes.OK, 2},
 	} {
-		m := &moody{list: c.moods, pushback: c.pushback}
+		m, asked := moody(c.moods, c.pushback)
 		r := must(t, c.cfg)
-		stub := dial(t, m, grpc.WithUnaryInterceptor(r.UnaryClient(nil)), grpc.WithStreamInterceptor(r.StreamClient(nil)))
+		stub := servers.Dial(t, m, nil, grpc.WithUnaryInterceptor(r.UnaryClient(nil)), grpc.WithStreamInterceptor(r.StreamClient(nil)))
 		ctx, cancel := context.WithCancel(background)
 		if c.vouched {
 			ctx = retry.WithIdempotent(ctx)
 		}
 		resp, err := stub.Check(ctx, check)
-		if status.Code(err) != c.code || m.asked.Load() != c.asked || err == nil && resp.Status != healthpb.HealthCheckResponse_SERVING {
-			t.Errorf("%s: %v %v, asked %d times", c.name, resp, err, m.asked.Load())
+		if status.Code(err) != c.code || asked.Load() != c.asked || err == nil && resp.Status != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("%s: %v %v, asked %d times", c.name, resp, err, asked.Load())
 		}
 		stream, err := stub.Watch(ctx, check)
 		if err != nil {
