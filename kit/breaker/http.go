@@ -63,7 +63,7 @@ func (b *Breaker) Middleware(key func(*http.Request) string) func(http.Handler) 
 				next.ServeHTTP(w, r)
 				return
 			}
-			at := &answer.Recorder{ResponseWriter: w}
+			at := answer.Of(w)
 			returned := false
 			defer func() {
 				switch {

@@ -1,12 +1,8 @@
 package observe
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/yumen-io/yumen/kit/internal/answer"
 )
 
 // MiddlewareConfig says what requests are to be observed by. Tracing is required.
@@ -61,7 +59,9 @@ func NewMiddleware(cfg MiddlewareConfig) (*Middleware, error) {
 // request is all that an HTTP request costs here.
 type request struct {
 	unsampled
-	recorder
+	own      answer.Recorder
+	at       *answer.Recorder // own, or that of who stands outside
+	returned bool             // the handler did, and did not panic
 }
 
 // HTTP wraps a handler. The route in metrics and in the names of spans is the pattern of http.ServeMux below, or "" where
@@ -74,7 +74,12 @@ func (m *Middleware) HTTP(next http.Handler) http.Handler {
 			header = v[0]
 		}
 		parent, known := parse(header)
-		q := &request{recorder: recorder{ResponseWriter: w}}
+		q := &request{}
+		if outer, ok := w.(*answer.Recorder); ok {
+			q.at = outer
+		} else {
+			q.own.ResponseWriter, q.at = w, &q.own
+		}
 		q.unsampled.Context = r.Context()
 		q.span.t = m.t
 		take := parent.IsSampled()
@@ -86,7 +91,7 @@ func (m *Middleware) HTTP(next http.Handler) http.Handler {
 		if !take {
 			r = r.WithContext(&q.unsampled)
 			defer m.endHTTP(q, r, nil, begun)
-			next.ServeHTTP(&q.recorder, r)
+			next.ServeHTTP(q.at, r)
 			q.returned = true
 			return
 		}
@@ -100,7 +105,7 @@ func (m *Middleware) HTTP(next http.Handler) http.Handler {
 			attribute.String("http.request.method", methodOf(r.Method)), attribute.String("url.path", r.URL.Path), attribute.String("server.address", r.Host)))
 		r = r.WithContext(ctx)
 		defer m.endHTTP(q, r, span, begun)
-		next.ServeHTTP(&q.recorder, r)
+		next.ServeHTTP(q.at, r)
 		q.returned = true
 	})
 }
@@ -119,7 +124,7 @@ func stateOf(values []string) trace.TraceState {
 
 // endHTTP also runs when a handler panics, which goes on to the server and counts as 500.
 func (m *Middleware) endHTTP(q *request, r *http.Request, span trace.Span, begun time.Time) {
-	status := q.status
+	status := q.at.Status()
 	if status == 0 {
 		status = http.StatusOK
 	}
@@ -248,51 +253,4 @@ func (rt *roundTripper) CloseIdleConnections() {
 	if c, ok := rt.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
-}
-
-// recorder remembers the status.
-type recorder struct {
-	http.ResponseWriter
-	status   int
-	returned bool // the handler did, and did not panic
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-// ReadFrom keeps the way by which files are sent without a copy.
-func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return io.Copy(w.ResponseWriter, r)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Flush is for handlers that ask for an http.Flusher.
-func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
-
-// Hijack is for handlers that ask for an http.Hijacker.
-func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c, b, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, fmt.Errorf("observe: %w", err)
-	}
-	if w.status == 0 {
-		w.status = http.StatusSwitchingProtocols
-	}
-	return c, b, nil
 }
