@@ -10,10 +10,11 @@ const (
 	LeastRequest                  // the fewest requests in flight for its weight, in turn among equals
 	TwoChoices                    // of two drawn at random, the one that promises the shorter wait
 	Maglev                        // by the request's key: the same key, the same endpoint
+	LoadAware                     // of two drawn by what is known of their load and latency, the one that promises the shorter wait
 )
 
 // names are the words of the configuration, by Algorithm.
-var names = [...]string{"round_robin", "weighted", "random", "least_request", "two_choices", "maglev"}
+var names = [...]string{"round_robin", "weighted", "random", "least_request", "two_choices", "maglev", "load_aware"}
 
 func (a Algorithm) String() string { return names[a] }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/yumen-io/yumen/internal/mono"
+	"github.com/yumen-io/yumen/policy/loadaware"
 )
 
 // Config is how a set chooses. The zero value is round robin without slow start.
@@ -22,6 +23,10 @@ type Config struct {
 
 	// LatencyMemory is the time constant of an endpoint's latency average; 0 means 10 s.
 	LatencyMemory time.Duration
+
+	// Load is how LoadAware weighs; zero values mean its defaults. SlowStart and PanicThreshold in it have no influence: those
+	// of this Config hold.
+	Load loadaware.Settings
 
 	// Seed makes the loops of one process take their turns out of step. 0 is in step, for tests. It has no influence on
 	// Maglev, whose answer must be the same on every loop and in every process.
@@ -142,9 +147,10 @@ type Set struct {
 	member     []bool  // by endpoint: in the pool
 	pool       []int32 // endpoints, ascending
 	sums       []uint64
-	equal      bool    // all weights in the pool are the same
-	meanWeight float64 // in the pool
-	turns      turns   // the pool in order of turn, for the algorithms that take turns by weight
+	equal      bool     // all weights in the pool are the same
+	meanWeight float64  // in the pool
+	turns      turns    // the pool in order of turn, for the algorithms that take turns by weight
+	weigher    *weigher // of LoadAware; nil for the others
 }
 
 type tier struct {
@@ -159,12 +165,15 @@ type state struct {
 
 	health    Health
 	inFlight  int
+	answered  int       // of these: the head of the answer came, and its body has not ended
 	warmUntil mono.Time // the end of slow start; in the past if it is over
 	turn      uint64    // when it is next due, in virtual time
 
 	latency   float64   // peak EWMA in nanoseconds; 0 while nothing was measured
 	failures  float64   // the recent share of failed requests, 0 to 1
 	learnedAt mono.Time // when the two were last fed
+
+	aware *aware // since a load-aware set has had the endpoint
 }
 
 // New returns a set in which every endpoint is healthy, idle and at full weight. It keeps no reference to the list.
@@ -200,6 +209,12 @@ func New(cfg Config, endpoints []Endpoint, now mono.Time) *Set {
 		// One allocation each, not a slab: Inherit hands states on one by one, and the last survivor of a slab would
 		// hold all of it through years of endpoints coming and going.
 		s.states[i] = &state{home: s, at: i, learnedAt: now}
+	}
+	if s.algorithm == LoadAware {
+		s.weigher = newWeigher(&cfg, n)
+		for _, st := range s.states {
+			st.beAware(1)
+		}
 	}
 	if s.algorithm == RoundRobin && uneven {
 		s.algorithm = Weighted
@@ -250,6 +265,10 @@ func (s *Set) Inherit(old *Set, now mono.Time) {
 			s.states[i] = st
 		case len(old.states) > 0:
 			s.states[i].warmUntil = now.Add(s.slowStart)
+			s.states[i].aware = nil // and is made anew, cold
+		}
+		if s.algorithm == LoadAware {
+			s.states[i].beAware(0)
 		}
 		s.warmUntil = max(s.warmUntil, s.states[i].warmUntil)
 	}
@@ -273,6 +292,9 @@ func (s *Set) Pick(now mono.Time, rnd, key uint64, tried *Tried) (index int, why
 	if len(s.pool) == 0 {
 		return -1, s.reason
 	}
+	if s.weigher != nil {
+		s.weigh(now)
+	}
 	if tried != nil && tried.n > 0 {
 		return s.pickAgain(now, rnd, key, tried)
 	}
@@ -289,6 +311,8 @@ func (s *Set) choose(now mono.Time, rnd, key uint64) int {
 		return s.twoChoices(now, rnd)
 	case Maglev:
 		return s.hashed(now, key, nil)
+	case LoadAware:
+		return s.loadAware(rnd)
 	default:
 		return s.roundRobin(now, rnd)
 	}
@@ -343,8 +367,11 @@ func (s *Set) pickAgain(now mono.Time, rnd, key uint64, tried *Tried) (int, Reas
 
 // load compares endpoints across algorithms: what two choices compares, and without latency the others.
 func (s *Set) load(i int, now mono.Time) float64 {
-	if s.algorithm == TwoChoices {
+	switch s.algorithm {
+	case TwoChoices:
 		return s.cost(i, now)
+	case LoadAware:
+		return s.awareCost(i)
 	}
 	return float64(s.states[i].inFlight+1) / s.effective(i, now)
 }
@@ -353,8 +380,24 @@ func (s *Set) load(i int, now mono.Time) float64 {
 func (s *Set) Start(i int, now mono.Time) {
 	st := s.states[i]
 	st.inFlight++
+	if st.aware != nil {
+		st.waits(now)
+	}
 	st.home.loadChanged(st.at, now)
 }
+
+// Answered says that the head of the answer to a request given to i came: its body may take long and says nothing of the
+// endpoint. It may be left out. If it is not, Ended follows it, just before Done.
+func (s *Set) Answered(i int, now mono.Time) {
+	st := s.states[i]
+	st.answered++
+	if st.aware != nil {
+		st.aware.progressAt = now
+	}
+}
+
+// Ended undoes Answered.
+func (s *Set) Ended(i int) { s.states[i].answered-- }
 
 // Done says that a request given to i ended: after latency (of the response's head, counted from Start) if it succeeded
 // or failed. A set that was succeeded by another (Inherit) is told all the same and passes it on.
@@ -364,7 +407,11 @@ func (s *Set) Done(i int, now mono.Time, latency time.Duration, result Result) {
 		panic("balance: Done without a Start")
 	}
 	st.inFlight--
-	if result != Abandoned {
+	switch {
+	case result == Abandoned:
+	case st.home.weigher != nil:
+		st.aware.learn(now, latency, result == Succeeded)
+	default:
 		st.home.learn(st, now, latency, result == Succeeded)
 	}
 	st.home.loadChanged(st.at, now)
@@ -396,6 +443,8 @@ type EndpointView struct {
 	Health    Health
 	InPool    bool   // may be chosen by a first attempt
 	Why       Reason // the reason a choice of the set has now
+	// Factors are what LoadAware goes by; nil for the others, and for it before anybody may be chosen.
+	Factors *Factors
 }
 
 // View describes endpoint i.
@@ -404,7 +453,7 @@ func (s *Set) View(i int, now mono.Time) EndpointView {
 		s.rebuild(now)
 	}
 	e, st := &s.endpoints[i], s.states[i]
-	return EndpointView{
+	v := EndpointView{
 		Identity: e.Identity, Priority: e.Priority, Weight: e.Weight,
 		Effective: s.effective(i, now),
 		InFlight:  st.inFlight,
@@ -414,11 +463,18 @@ func (s *Set) View(i int, now mono.Time) EndpointView {
 		InPool:    s.member[i],
 		Why:       s.reason,
 	}
+	if s.weigher != nil {
+		s.viewAware(i, now, &v)
+	}
+	return v
 }
 
 // rebuild gathers the pool anew. It allocates nothing: the arrays have room for all endpoints.
 func (s *Set) rebuild(now mono.Time) {
 	s.stale = false
+	if s.weigher != nil {
+		s.weigher.due = true
+	}
 	s.weighTiers()
 	s.tier, s.reason = s.servingTier()
 	s.pool, s.sums, s.equal = s.pool[:0], s.sums[:0], true

@@ -11,7 +11,7 @@ import (
 
 const t0 = mono.Time(time.Hour)
 
-var algorithms = []Algorithm{RoundRobin, Weighted, Random, LeastRequest, TwoChoices, Maglev}
+var algorithms = []Algorithm{RoundRobin, Weighted, Random, LeastRequest, TwoChoices, Maglev, LoadAware}
 
 // small is a prime that keeps tables of tests quick to build.
 const small = 2053

@@ -1,9 +1,17 @@
 package loadaware
 
+import "slices"
+
 // Table draws endpoints by weight, in a time that does not depend on their number (Walker's alias method, in Vose's form),
-// and prefers one of two. It is not changed once it is made and may be shared.
+// and prefers one of two. One that NewTable made is not changed any more and may be shared. The zero value is empty, for who
+// owns it alone and fills it again and again.
 type Table struct {
 	places []place
+
+	// Of Fill: room that is used again.
+	space        []place
+	shares       []float64
+	small, large []int32
 }
 
 type place struct {
@@ -27,6 +35,14 @@ const (
 // NewTable makes a table of endpoints 0 to len(chances)-1.
 func NewTable(chances []Chance) *Table {
 	t := &Table{}
+	t.Fill(chances)
+	t.space, t.shares, t.small, t.large = nil, nil, nil, nil
+	return t
+}
+
+// Fill makes t a table of endpoints 0 to len(chances)-1, in the memory that it has if that is enough.
+func (t *Table) Fill(chances []Chance) {
+	t.places = nil
 	sum, usable, slow := 0.0, 0, 0
 	for _, c := range chances {
 		if c.Weight > 0 {
@@ -37,16 +53,17 @@ func NewTable(chances []Chance) *Table {
 		}
 	}
 	if usable == 0 {
-		return t
+		return
 	}
 	n := len(chances)
-	t.places = make([]place, n)
+	t.space, t.shares = slices.Grow(t.space[:0], n)[:n], slices.Grow(t.shares[:0], n)[:n] // each place is written below
+	t.places = t.space
 	mean := sum / float64(usable)
-	share := make([]float64, n)
-	var small, large []int32
+	t.small, t.large = slices.Grow(t.small[:0], n), slices.Grow(t.large[:0], n)
+	share, small, large := t.shares, t.small, t.large
 	for i, c := range chances {
 		p := &t.places[i]
-		p.keep, p.other, p.slowness = whole-1, int32(i), float32(max(c.Slowness, 1))
+		*p = place{keep: whole - 1, other: int32(i), slowness: float32(max(c.Slowness, 1))}
 		weight := max(c.Weight, 0)
 		if weight > 0 {
 			p.load = float32(mean / weight)
@@ -76,7 +93,6 @@ func NewTable(chances []Chance) *Table {
 			t.places[s].keep, t.places[s].other = 0, t.any(chances)
 		}
 	}
-	return t
 }
 
 func (t *Table) any(chances []Chance) int32 {

@@ -3,6 +3,7 @@ package loadaware
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,5 +130,22 @@ func BenchmarkDraw(b *testing.B) {
 		x = mix(x)
 		first, second := table.Draw(x, x>>7)
 		table.Prefer(first, second, 1, 2, x)
+	}
+}
+
+func TestATableThatIsFilledAgainIsAsANewOne(t *testing.T) {
+	var again Table
+	for _, chances := range [][]Chance{
+		{{1, 1}, {2, 1}, {3, 20}, {0, 1}}, {{5, 1}}, {{0, 1}, {0, 1}}, {{1, 30}, {0, 1}, {9, 1}, {4, 1}, {2, 1}}, {}, {{0, 1}, {1, 1}},
+	} {
+		fresh := NewTable(chances)
+		again.Fill(chances)
+		if !slices.Equal(fresh.places, again.places) || fresh.Empty() != again.Empty() {
+			t.Errorf("%v: filled again %v, new %v", chances, again.places, fresh.places)
+		}
+	}
+	chances := []Chance{{1, 1}, {2, 1}, {3, 20}, {4, 1}}
+	if n := testing.AllocsPerRun(100, func() { again.Fill(chances) }); n != 0 {
+		t.Errorf("filling again allocates %v times", n)
 	}
 }
