@@ -323,3 +323,17 @@ func TestKnownKeysAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestWordsOfPriorities(t *testing.T) {
+	for _, p := range []limit.Priority{limit.Low, limit.Normal, limit.High, limit.Critical} {
+		if got, ok := limit.ParsePriority(p.String()); got != p || !ok {
+			t.Errorf("%s is read as %s", p, got)
+		}
+	}
+	if got, ok := limit.ParsePriority("urgent"); got != limit.Normal || ok {
+		t.Errorf("urgent is read as %s", got)
+	}
+	if low, high := limit.Priority(-9).String(), limit.Priority(9).String(); low != "low" || high != "critical" {
+		t.Error(low, high)
+	}
+}
