@@ -209,7 +209,13 @@ func (r *registrar) round(ctx context.Context, s *session) error {
 // beat renews the lease, or takes a new one.
 func (r *registrar) beat(ctx context.Context, s *session, all []*Registration) error {
 	if r.lease != 0 {
-		err := r.renew(ctx, s)
+		var err error
+		if time.Now().After(r.until) {
+			err = r.overdue(ctx, s)
+		}
+		if err == nil {
+			err = r.renew(ctx, s)
+		}
 		if !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return err
 		}
@@ -236,6 +242,21 @@ func (r *registrar) beat(ctx context.Context, s *session, all []*Registration) e
 		r.leases = r.leases[1:]
 	}
 	return nil
+}
+
+// overdue asks after a lease that by our clock has run out. etcd may have it still, for one that was restarted begins all
+// times anew; it may have revoked it, which is ErrLeaseNotFound; and it may be about to. The renewal of a lease of the last
+// kind is not answered before the revocation is done, and etcd gets round to that in seconds, or in many when thousands
+// ran out together and some revocations have to be repeated. A new lease is to be had at once, and takes over the keys:
+// when the old one goes, it takes nothing along. So a lease with nothing left is ErrLeaseNotFound, too.
+func (r *registrar) overdue(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
+	defer cancel()
+	a, err := s.client.TimeToLive(ctx, r.lease)
+	if err == nil && a.TTL <= 0 {
+		return rpctypes.ErrLeaseNotFound
+	}
+	return err
 }
 
 func (r *registrar) renew(ctx context.Context, s *session) error {

@@ -10,6 +10,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/yumen-io/yumen/kit/internal/servers/etcd"
 )
@@ -309,5 +311,68 @@ func TestWhatOneRegistryRefuses(t *testing.T) {
 	}
 	if _, err := r.Watch("one-more"); !errors.Is(err, ErrFull) {
 		t.Errorf("service %d: %v", servicesMax+1, err)
+	}
+}
+
+// An etcd that is slow to revoke what has run out, because it was frozen and has thousands of those, answers the renewal of such a lease
+// only when that is done. Nobody waits for it: a new lease is had at once, and the key is moved to it before the old one goes.
+func TestALeaseThatHasRunOutIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := etcd.Start(t)
+	hung := make(chan context.Context, 100)
+	client, err := clientv3.New(clientv3.Config{Endpoints: s.Endpoints(), Context: t.Context(), Logger: zap.NewNop(), DialOptions: []grpc.DialOption{
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			if strings.HasSuffix(method, "/LeaseKeepAlive") {
+				hung <- ctx
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return open(ctx, desc, cc, method, opts...)
+		})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	cfg := quick(s.Endpoints())
+	cfg.TTL = time.Second
+	cfg, err = cfg.filled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := &session{ctx: t.Context(), client: client, opened: time.Now(), usual: patience, young: patience}
+	r := newRegistrar(&cfg, nil, &counters{})
+	g := &Registration{registrar: r, key: key00}
+	g.mu.value, g.mu.changed = []byte("v"), make(chan struct{})
+	if err := r.add(g); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.round(t.Context(), link); err != nil {
+		t.Fatal(err)
+	}
+	first := r.lease
+	eventually(t, "the lease to run out", func() bool { return time.Now().After(r.until) && keys(t, s)[key00] == 0 })
+	if err := r.round(t.Context(), link); err != nil {
+		t.Fatal(err)
+	}
+	if now := keys(t, s)[key00]; r.lease == first || now != int64(r.lease) {
+		t.Errorf("the key has lease %x, the first was %x, the last %x", now, first, r.lease)
+	}
+	select {
+	case <-hung:
+		t.Error("the renewal of a lease that had run out was waited for")
+	default:
+	}
+
+	// One that etcd has prolonged by itself, as it does when it begins anew, is kept.
+	r.cfg.TTL, r.lease = time.Hour, 0
+	if err := r.round(t.Context(), link); err != nil {
+		t.Fatal(err)
+	}
+	kept := r.lease
+	r.until = time.Now().Add(-time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-hung; cancel() }()
+	if err := r.round(ctx, link); !errors.Is(err, context.Canceled) || r.lease != kept {
+		t.Errorf("a lease that etcd has prolonged: %v, lease %x, want %x", err, r.lease, kept)
 	}
 }
