@@ -13,7 +13,20 @@ import (
 type Claims struct {
 	text     []byte
 	values   []value // by path, each once
+	marks    []mark  // of their paths
 	elements []span
+}
+
+// mark is what two paths of one token seldom share: the length, and three bytes. One after the other, as they lie in memory, they are
+// looked through faster than paths are halved by comparing, for as many as a token can have.
+type mark uint32
+
+func markOf[T string | []byte](path T) mark {
+	n := len(path)
+	if n == 0 {
+		return 0
+	}
+	return mark(n)<<24 | mark(path[0])<<16 | mark(path[n/2])<<8 | mark(path[n-1])
 }
 
 // newClaims keeps what r has read.
@@ -31,23 +44,21 @@ func newClaims(r *reader) *Claims {
 		return int(a.depth) - int(b.depth)
 	})
 	c.values = slices.CompactFunc(c.values, func(a, b value) bool { return bytes.Equal(c.bytes(a.path), c.bytes(b.path)) })
+	c.marks = make([]mark, len(c.values))
+	for i := range c.values {
+		c.marks[i] = markOf(c.bytes(c.values[i].path))
+	}
 	return c
 }
 
 func (c *Claims) bytes(s span) []byte { return c.text[s.off : s.off+s.len : s.off+s.len] }
 
 func (c *Claims) find(name string) *value {
-	low, high := 0, len(c.values)
-	for low < high {
-		mid := int(uint(low+high) >> 1)
-		if at := c.bytes(c.values[mid].path); string(at) < name {
-			low = mid + 1
-		} else {
-			high = mid
+	want := markOf(name)
+	for i, m := range c.marks {
+		if m == want && string(c.bytes(c.values[i].path)) == name {
+			return &c.values[i]
 		}
-	}
-	if low < len(c.values) && string(c.bytes(c.values[low].path)) == name {
-		return &c.values[low]
 	}
 	return nil
 }

@@ -40,8 +40,9 @@ type Filter struct {
 
 // caches is what each loop knows of tokens.
 type caches struct {
-	entries int
-	loops   gateway.PerLoop[*cache]
+	entries       int
+	tokenBytesMax int
+	loops         gateway.PerLoop[*cache]
 }
 
 // Start is for gateway.Remembered.
@@ -53,7 +54,7 @@ func (c *caches) Close() {}
 func (c *caches) on(x *gateway.Exchange) *cache {
 	at := c.loops.On(x)
 	if *at == nil {
-		*at = newCache(c.entries)
+		*at = newCache(c.entries, c.tokenBytesMax)
 	}
 	return *at
 }
@@ -108,18 +109,17 @@ func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 	case text == nil:
 		return f.refuse(x, missing, nil)
 	}
-	c, now := f.caches.on(x), x.Wall().Unix()
+	c := f.caches.on(x)
+	now := c.now(x)
 	if len(text) > f.rules.tokenBytesMax {
 		return f.refuse(x, tooLarge, nil, amount{"token", int64(len(text)), "B"}, amount{"limit", int64(f.rules.tokenBytesMax), "B"}) // before it is read even once
 	}
 	set := f.keys.current(x.Now())
-	var of tag
 	if set != nil {
-		of = c.tag(text)
-		i, refused := c.lookup(&of, set, now)
+		i, refused := c.lookup(text, set, now)
 		switch {
 		case i != nil:
-			return f.admit(x, i, now)
+			return f.admit(x, c, i, now)
 		case refused != nil:
 			return f.refuse(x, refused, nil)
 		}
@@ -133,7 +133,7 @@ func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 		case refused == notYet:
 			return f.refuse(x, refused, nil, amount{"valid_in", t.from + f.rules.skew - now, "s"}, amount{"clock_skew", f.rules.skew, "s"})
 		case set != nil:
-			c.knowBad(&of, set, refused, now)
+			c.knowBad(text, set, refused, now)
 		}
 		return f.refuse(x, refused, nil)
 	case set == nil:
@@ -146,19 +146,19 @@ func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 	case from.n == 0 && !t.hasKid, from.more:
 		return f.refuse(x, unknownKey, nil)
 	case from.n == 0: // the key it names is of another kind, or for another algorithm
-		c.knowBad(&of, set, algorithm, now)
+		c.knowBad(text, set, algorithm, now)
 		return f.refuse(x, algorithm, nil)
 	case t.method.family == secret:
-		return f.conclude(x, c, &of, set, &t, from.verify(t.method, t.signed, t.signature))
+		return f.conclude(x, c, text, set, &t, from.verify(t.method, t.signed, t.signature))
 	case f.guard.Mode == gateway.Shadow:
 		if !c.mayShadow(now) {
 			j := x.Judgement(f.guard)
 			j.Outcome, j.Reason, j.Text = gateway.Degraded, unverified, "too many tokens to verify them all in shadow mode"
 			return x.Judge(j)
 		}
-		return f.conclude(x, c, &of, set, &t, from.verify(t.method, t.signed, t.signature))
+		return f.conclude(x, c, text, set, &t, from.verify(t.method, t.signed, t.signature))
 	}
-	return f.verify(x, c, of, set, &t, text, from)
+	return f.verify(x, c, set, &t, text, from)
 }
 
 // verify returns the key by which the signature is right, nil if there is none.
@@ -172,7 +172,7 @@ func (c *candidates) verify(m *method, signed, signature []byte) *Key {
 }
 
 // verify has the signature checked elsewhere: by a public key that takes 30 us to 1 ms, in which the loop serves others.
-func (f *Filter) verify(x *gateway.Exchange, c *cache, of tag, set *KeySet, t *token, text []byte, from candidates) gateway.Verdict {
+func (f *Filter) verify(x *gateway.Exchange, c *cache, set *KeySet, t *token, text []byte, from candidates) gateway.Verdict {
 	if c.busy.Load() >= busyMax {
 		return f.refuse(x, busy, nil)
 	}
@@ -190,7 +190,7 @@ func (f *Filter) verify(x *gateway.Exchange, c *cache, of tag, set *KeySet, t *t
 			if refused != nil {
 				return f.refuse(x, refused, nil)
 			}
-			return f.conclude(x, c, &of, set, &t, k)
+			return f.conclude(x, c, text, set, &t, k)
 		})
 	}
 	if !f.verifiers.take(work) {
@@ -201,15 +201,15 @@ func (f *Filter) verify(x *gateway.Exchange, c *cache, of tag, set *KeySet, t *t
 }
 
 // conclude notes what came of the verification, by k or by none, of the token on the desk.
-func (f *Filter) conclude(x *gateway.Exchange, c *cache, of *tag, set *KeySet, t *token, k *Key) gateway.Verdict {
+func (f *Filter) conclude(x *gateway.Exchange, c *cache, text []byte, set *KeySet, t *token, k *Key) gateway.Verdict {
 	now := x.Wall().Unix()
 	if k == nil {
-		c.knowBad(of, set, signature, now)
+		c.knowBad(text, set, signature, now)
 		return f.refuse(x, signature, nil)
 	}
 	i := newPerson(&c.desk, t, k, &f.rules)
-	c.know(of, set, i, now)
-	return f.admit(x, i, now)
+	c.know(text, set, i, now)
+	return f.admit(x, c, i, now)
 }
 
 // ask has a request wait for keys if that can help, and refuses it otherwise.
@@ -254,17 +254,16 @@ func noClaims(string) ([]byte, bool) { return nil, false }
 
 // admit lets a request go on as somebody's, if what his token says suffices. In shadow mode the request is left as it is; who
 // asks is made known to guards behind this one all the same, so that they can be tried as well.
-func (f *Filter) admit(x *gateway.Exchange, i *person, now int64) gateway.Verdict {
+func (f *Filter) admit(x *gateway.Exchange, c *cache, i *person, now int64) gateway.Verdict {
 	if i.refused != nil {
 		return f.refuse(x, i.refused, i.shown)
 	}
 	x.SetClaims(i.claims)
 	if f.guard.Mode != gateway.Shadow {
 		if !f.pass {
-			c := f.caches.on(x)
 			c.desk.decoded = strip(x.Request, f.places, c.desk.decoded)
 		}
-		f.forward.Apply(x.Request, i.claims.Claim)
+		i.tell(x.Request, &f.forward)
 	}
 	j := x.Judgement(f.guard)
 	j.Key = i.shown

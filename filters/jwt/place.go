@@ -27,20 +27,19 @@ type Place struct {
 // each believe another (RFC 6750 section 2 forbids it to clients).
 func find(h *message.Head, places []Place) (token []byte, refused *refusal) {
 	found := 0
-	take := func(t []byte) {
-		token = t
-		found++
-	}
 	for i := range places {
 		switch p := &places[i]; p.Kind {
 		case InAuthorization:
-			fields := 0
-			for value, next := h.NextField("authorization", 0); next >= 0; value, next = h.NextField("authorization", next) {
-				if t, ok := bearer(value); ok {
-					take(t)
-				}
-				if fields++; fields > 1 {
-					return nil, ambiguous
+			fields, all := 0, h.All()
+			for i := range all {
+				if l := &all[i]; l.ID == message.Authorization && !l.Gone {
+					if t, ok := bearer(h.Bytes(l.Value)); ok {
+						token = t
+						found++
+					}
+					if fields++; fields > 1 {
+						return nil, ambiguous
+					}
 				}
 			}
 		case InHeader:
@@ -48,14 +47,21 @@ func find(h *message.Head, places []Place) (token []byte, refused *refusal) {
 				if t, ok := bearer(value); ok {
 					value = t
 				}
-				take(value)
+				token = value
+				found++
 			}
 		case InCookie:
 			for value, next := h.NextField("cookie", 0); next >= 0; value, next = h.NextField("cookie", next) {
-				eachPart(value, ';', p.Name, func(t []byte, _, _ int) { take(t) })
+				if t, n := lastOf(value, ';', p.Name); n > 0 {
+					token = t
+					found += n
+				}
 			}
 		case InQuery:
-			eachPart(h.QueryBytes(), '&', p.Name, func(t []byte, _, _ int) { take(t) })
+			if t, n := lastOf(h.QueryBytes(), '&', p.Name); n > 0 {
+				token = t
+				found += n
+			}
 		}
 	}
 	if found > 1 {
@@ -65,6 +71,15 @@ func find(h *message.Head, places []Place) (token []byte, refused *refusal) {
 		token = []byte{}
 	}
 	return token, nil
+}
+
+// lastOf returns the last value of a name in a list, and how many there are.
+func lastOf(list []byte, separator byte, name string) (last []byte, n int) {
+	eachPart(list, separator, name, func(value []byte, _, _ int) {
+		last = value
+		n++
+	})
+	return last, n
 }
 
 // bearer returns what stands after the scheme, whose case does not matter (RFC 9110 section 11.1).
@@ -105,14 +120,16 @@ func strip(h *message.Head, places []Place, scratch []byte) []byte {
 	for i := range places {
 		switch p := &places[i]; p.Kind {
 		case InAuthorization:
-			if value, ok := h.Get(message.Authorization); ok {
-				if _, ok := bearer(value); ok {
-					h.Remove(message.Authorization)
+			all := h.All()
+			for i := range all {
+				if l := &all[i]; l.ID == message.Authorization && !l.Gone {
+					_, l.Gone = bearer(h.Bytes(l.Value))
 				}
 			}
 		case InHeader:
-			scratch = append(scratch[:0], p.Name...)
-			h.RemoveField(scratch)
+			for _, next := h.NextField(p.Name, 0); next >= 0; _, next = h.NextField(p.Name, next) {
+				h.All()[next-1].Gone = true
+			}
 		case InCookie:
 			scratch = stripCookie(h, p.Name, scratch)
 		case InQuery:

@@ -91,7 +91,7 @@ func Compile(s Spec, guard *gateway.Guard, memory *gateway.Recollection) (*Filte
 	case entries < 0:
 		entries = 0
 	}
-	f.caches = gateway.Recall(memory, fmt.Sprintf("jwt/tokens/%d/%s", entries, s.fingerprint()), func() *caches { return &caches{entries: entries} })
+	f.caches = gateway.Recall(memory, fmt.Sprintf("jwt/tokens/%d/%s", entries, s.fingerprint()), func() *caches { return &caches{entries: entries, tokenBytesMax: r.tokenBytesMax} })
 	f.verifiers = gateway.Recall(memory, "jwt/verifiers", func() *verifiers { return new(verifiers) })
 	if fixed {
 		f.keys = gateway.Recall(memory, "jwt/fixed/"+s.fingerprint(), func() *Keys { return fixedKeys(kept) })

@@ -41,7 +41,7 @@ func TestVerifiersTakeNoMoreThanMayWait(t *testing.T) {
 
 // shadowMax: in a second a loop checks no more signatures for filters that may not make a request wait.
 func TestSignaturesInShadowModeAreBounded(t *testing.T) {
-	c := newCache(16)
+	c := newCache(16, tokenBytesDefault)
 	for second := range int64(3) {
 		n := 0
 		for range 10 * shadowMax {

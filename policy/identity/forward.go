@@ -2,6 +2,7 @@ package identity
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/yumen-io/yumen/engine/message"
 )
@@ -10,7 +11,11 @@ import (
 type Field struct{ Name, Claim string }
 
 // Forward is how an upstream is told who asks. It is frozen. The zero value tells nothing.
-type Forward struct{ fields []field }
+type Forward struct {
+	fields  []field
+	lengths uint64 // of the names: the bit of each length, by 64
+	rules   string
+}
 
 type field struct {
 	name, claim string
@@ -29,8 +34,44 @@ func NewForward(fields []Field) (Forward, error) {
 			return Forward{}, fmt.Errorf("the field %q has no claim", one.Name)
 		}
 		f.fields = append(f.fields, field{one.Name, one.Claim, []byte(one.Name), fold(one.Name)})
+		f.lengths |= 1 << (len(one.Name) % 64)
+		f.rules += strconv.Quote(one.Name) + strconv.Quote(one.Claim)
 	}
 	return f, nil
+}
+
+// Rules is a text that is the same for all that tell the same: what one made of somebody, another of equal rules can repeat.
+func (f *Forward) Rules() string { return f.rules }
+
+// Told is what an upstream is told of somebody, made once for requests that come again and again. It is frozen, and holds bytes
+// of its own.
+type Told struct{ lines message.Fields }
+
+// Tell makes what Apply would add to a head.
+func (f *Forward) Tell(claim func(name string) ([]byte, bool)) *Told {
+	t := new(Told)
+	for i := range f.fields {
+		if v, ok := claim(f.fields[i].claim); ok && FieldValue(v) {
+			t.lines.Add(f.fields[i].bytes, v)
+		}
+	}
+	return t
+}
+
+// Len is how many bytes of lines it holds.
+func (t *Told) Len() int { return t.lines.RawLen() }
+
+// Repeat is Apply with what a Forward of the same Rules has made of somebody before. The lines are copied at once, and no claim
+// is looked up.
+func (f *Forward) Repeat(h *message.Head, t *Told) {
+	if len(f.fields) == 0 {
+		return
+	}
+	f.drop(h)
+	at := h.Store(t.lines.Bytes(message.Span{Len: uint32(t.lines.RawLen())})).Off
+	for _, l := range t.lines.All() {
+		h.AddSpan(message.Span{Off: at + l.Name.Off, Len: l.Name.Len}, message.Span{Off: at + l.Value.Off, Len: l.Value.Len}, l.ID)
+	}
 }
 
 // isToken is RFC 9110 5.6.2.
@@ -73,15 +114,21 @@ func (f *Forward) Apply(h *message.Head, claim func(name string) ([]byte, bool))
 	if len(f.fields) == 0 {
 		return
 	}
-	all := h.All()
-	for i := range all {
-		if !all[i].Gone && f.isOne(h.Bytes(all[i].Name)) {
-			all[i].Gone = true
-		}
-	}
+	f.drop(h)
 	for i := range f.fields {
 		if v, ok := claim(f.fields[i].claim); ok && FieldValue(v) {
 			h.Add(f.fields[i].bytes, v)
+		}
+	}
+}
+
+// drop marks what the client says in the fields itself. The lengths of names are looked at first: most fields have another.
+func (f *Forward) drop(h *message.Head) {
+	all := h.All()
+	for i := range all {
+		l := &all[i]
+		if f.lengths>>(l.Name.Len%64)&1 != 0 && !l.Gone && f.isOne(h.Bytes(l.Name)) {
+			l.Gone = true
 		}
 	}
 }

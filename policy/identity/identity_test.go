@@ -91,6 +91,11 @@ func TestWhatAClientSaysOfItselfIsDropped(t *testing.T) {
 		if got := lines(h); got != c.want {
 			t.Errorf("%v: got\n%s\nwant\n%s", c.in, got, c.want)
 		}
+		h = head(c.in...)
+		f.Repeat(h, f.Tell(id.Claim))
+		if got := lines(h); got != c.want {
+			t.Errorf("%v: repeated\n%s\nwant\n%s", c.in, got, c.want)
+		}
 	}
 }
 
@@ -121,6 +126,47 @@ func TestApplyAllocatesNothing(t *testing.T) {
 		f.Apply(h, claim)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What is repeated lies in a head as what is added does: a codec sends neighbours at once.
+func TestWhatIsRepeatedLiesAsItIsSent(t *testing.T) {
+	f, _ := NewForward([]Field{{"X-Consumer", "sub"}, {"X-Real-IP", "address"}, {"X-Plan", "plan"}})
+	id, _ := New("acme", []Attribute{{"plan", "gold"}, {"address", "192.0.2.1"}})
+	added, repeated := head("A: b"), head("A: b")
+	f.Apply(added, id.Claim)
+	told := f.Tell(id.Claim)
+	f.Repeat(repeated, told)
+	if got, want := fmt.Sprint(repeated.All()), fmt.Sprint(added.All()); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := repeated.RawLen(), added.RawLen(); got != want || told.Len() != want-len("A: b\r\n") {
+		t.Errorf("%d bytes, want %d; told are %d", got, want, told.Len())
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		repeated.Reset()
+		f.Repeat(repeated, told)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestRulesAreEqualForThoseThatTellTheSame(t *testing.T) {
+	f := func(fields ...Field) string {
+		made, err := NewForward(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made.Rules()
+	}
+	one := f(Field{"X-A", "b"}, Field{"X-C", "d"})
+	if again := f(Field{"X-A", "b"}, Field{"X-C", "d"}); again != one {
+		t.Errorf("%s and %s", one, again)
+	}
+	for _, other := range []string{f(), f(Field{"X-A", "b"}), f(Field{"X-C", "d"}, Field{"X-A", "b"}), f(Field{"X-A", `b""X-C""d`}), f(Field{"x-a", "b"}, Field{"X-C", "d"})} {
+		if other == one {
+			t.Errorf("%s is said of others too", one)
+		}
 	}
 }
 
