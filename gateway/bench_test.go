@@ -9,11 +9,17 @@ import (
 
 // BenchmarkProxy is a whole passage: a request over a client's connection, through the gateway, to an origin and back.
 // Client and origin allocate nothing, so that what is reported is the gateway's.
-func BenchmarkProxy(b *testing.B) {
+func BenchmarkProxy(b *testing.B) { benchmarkProxy(b, false) }
+
+// BenchmarkProxyThatTellsIDs is the same with request_id: {answer: on}.
+func BenchmarkProxyThatTellsIDs(b *testing.B) { benchmarkProxy(b, true) }
+
+func benchmarkProxy(b *testing.B, answerID bool) {
 	origin := startOrigin(b, "HTTP/1.1 200 OK\r\nServer: o\r\nContent-Type: text/plain\r\nContent-Length: 128\r\n\r\n"+
 		string(bytes.Repeat([]byte{'x'}, 128)))
-	r := start(b, usual(origin))
-	c := newFixedClient(b, r.addr)
+	s := usual(origin)
+	s.listener.AnswerID = answerID
+	c := newFixedClient(b, start(b, s).addr)
 	c.do(b) // connects to the origin
 	b.ReportAllocs()
 	for b.Loop() {

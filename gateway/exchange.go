@@ -475,6 +475,7 @@ func (x *Exchange) Failed(s *engine.Stream, err error) {
 // it, and the client has all.
 func (x *Exchange) sendHead(h *message.Head, end bool) (over bool, err error) {
 	x.answered = true
+	x.tellRequestID(h)
 	x.filterResponse(h)
 	x.status = h.Status
 	if !end {

@@ -182,6 +182,16 @@ func (x *Exchange) takeRequestID(said claims) {
 	h.AddKnown(message.XRequestID, x.requestID)
 }
 
+// tellRequestID has an answer that is an upstream's, or was, say the request's id. What it says there itself gives way: the id
+// is the word by which records and the access log know the request. Filters see it in their response hooks, and may take it off.
+func (x *Exchange) tellRequestID(h *message.Head) {
+	if x.errand || !x.listener.AnswerID {
+		return
+	}
+	h.Remove(message.XRequestID)
+	h.AddKnown(message.XRequestID, x.requestID)
+}
+
 // addXForwarded adds what most servers read.
 func (x *Exchange) addXForwarded(l *Listener, addr netip.Addr, said claims) {
 	h := x.Request

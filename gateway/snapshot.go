@@ -47,6 +47,8 @@ type Listener struct {
 	Scheme       string // "http", or "https" where TLS ends here
 	BodyBytesMax int64  // 0: no bound
 	Trust        Trust
+	// AnswerID has X-Request-ID in the answers of upstreams, too, and not in the gateway's own alone.
+	AnswerID bool
 	// ClientCert says what of a client's certificate is told to the upstream, in X-Forwarded-Client-Cert; nil: nothing. What
 	// clients that are not trusted say in that field is dropped.
 	ClientCert *tlsconn.ForwardFields

@@ -141,6 +141,9 @@ func (x *Exchange) replyInstead(r *Respond) {
 	for _, f := range r.Fields {
 		h.AddString(f.Name, f.Value)
 	}
+	if r.Stored {
+		x.tellRequestID(h)
+	}
 	x.send(h, r.Body)
 }
 

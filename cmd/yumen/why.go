@@ -17,7 +17,8 @@ func (p *program) why() *cobra.Command {
 		Short:   "Say what guards decided about a request, and by which numbers",
 		Long: `Say what the running gateway's guards decided about a request, and by which numbers.
 
-The id is what the answer has in X-Request-Id, and the access log in request_id. Without one, the latest decisions are shown.
+The id is what the gateway's own answers have in X-Request-ID (those of upstreams too, with request_id: {answer: on} in the document), and the
+access log in request_id. Without one, the latest decisions are shown.
 Every refusal, delay and degradation is recorded, those of guards in shadow mode too; what guards let pass, of a sample.`,
 		Example: `  yumen why 5f0c9a1be0d4f7a20000000000000131
   yumen why --guard per-tenant --key tenant=a`,

@@ -64,6 +64,7 @@ func listenerPlan(l *config.Listener) *ListenerPlan {
 			Name:         l.Name,
 			Scheme:       "http",
 			BodyBytesMax: l.Limits.BodyBytes,
+			AnswerID:     l.RequestID.Answer,
 			Trust: gateway.Trust{
 				From:      l.Trust.ForwardedFrom,
 				XFields:   l.Trust.Forwarded == config.ForwardedX || l.Trust.Forwarded == config.ForwardedBoth,

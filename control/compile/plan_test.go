@@ -125,10 +125,11 @@ listeners:
     timeouts: {head: 3s, idle: 4s, between_bytes: 5s, body_min_rate: off}
     limits: {connections: 10, head_bytes: 8kB, target_bytes: 1kB, fields: 20, body_bytes: 2MB, requests: 9}
     trust: {forwarded_from: 10.0.0.0/8, forwarded: both}
+    request_id: {answer: on}
 routes: [{path: /*, respond: 200}]`)
 	usual, edge := plan.Listeners[0], plan.Listeners[1]
 	if usual.Address != ":8080" || usual.ConnectionsMax != 0 || usual.Server.BodyRateMin != 240 || usual.Server.BodyWindow != 5*time.Second ||
-		usual.Gateway.Scheme != "http" || !usual.Gateway.Trust.XFields || usual.Gateway.Trust.Forwarded {
+		usual.Gateway.Scheme != "http" || !usual.Gateway.Trust.XFields || usual.Gateway.Trust.Forwarded || usual.Gateway.AnswerID {
 		t.Errorf("%+v %+v", usual, usual.Server)
 	}
 	s, g := edge.Server, edge.Gateway
@@ -136,7 +137,7 @@ routes: [{path: /*, respond: 200}]`)
 		s.SendTimeout != 5*time.Second || s.RequestsMax != 9 || s.H1.HeadBytesMax != 8000 || s.H1.TargetBytesMax != 1000 || s.H1.FieldsMax != 20 {
 		t.Errorf("%+v %+v", s, s.H1)
 	}
-	if g.BodyBytesMax != 2_000_000 || !g.Trust.XFields || !g.Trust.Forwarded || len(g.Trust.From) != 1 {
+	if g.BodyBytesMax != 2_000_000 || !g.Trust.XFields || !g.Trust.Forwarded || len(g.Trust.From) != 1 || !g.AnswerID {
 		t.Errorf("%+v", g)
 	}
 	// Without a rate, a body that stops still ends its connection.

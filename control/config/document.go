@@ -22,6 +22,7 @@ type Document struct {
 	Path      PathPolicy
 	Defaults  Defaults
 	Trust     Trust
+	RequestID RequestID
 	Limits    Limits
 	Admin     *Admin // nil when off
 	Telemetry Telemetry
@@ -69,6 +70,8 @@ var documentObject = sync.OnceValue(func() *object[Document] {
 				`Short for listeners with an address and nothing else; they are named default, default-2 and so on.`),
 			may("trust", section(trustObject), func(v *Document) *Trust { return &v.Trust },
 				`Whose word about the client is believed, unless a listener says otherwise.`),
+			may("request_id", section(requestIDObject), func(v *Document) *RequestID { return &v.RequestID },
+				`Who is told the id of a request, unless a listener says otherwise.`),
 			may("listeners", listOf(section(listenerObject)), func(v *Document) *[]Listener { return &v.Listeners },
 				`Where clients connect.`).then(takeListeners),
 			def("acme", acme(), func(v *Document) **ACME { return &v.ACME }, nil,

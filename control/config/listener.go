@@ -19,6 +19,7 @@ type Listener struct {
 	Timeouts      ListenerTimeouts
 	Limits        ListenerLimits
 	Trust         Trust
+	RequestID     RequestID
 }
 
 // ListenerTimeouts bound the time a client can take. Zero means no bound, where allowed.
@@ -49,7 +50,7 @@ var listenerObject = sync.OnceValue(func() *object[Listener] {
 		about: "Where clients connect.",
 		pos:   func(v *Listener) *Pos { return &v.Pos },
 		prepare: func(d *decoder, v *Listener) {
-			v.Trust = d.doc.Trust
+			v.Trust, v.RequestID = d.doc.Trust, d.doc.RequestID
 			v.Protocols = []Protocol{ProtocolHTTP1}
 		},
 		keys: []key[Listener]{
@@ -69,6 +70,8 @@ var listenerObject = sync.OnceValue(func() *object[Listener] {
 				`How much a client may send.`),
 			inherited("trust", section(trustObject), func(v *Listener) *Trust { return &v.Trust },
 				`Whose word about the client is believed. By default what the document says under trust.`),
+			inherited("request_id", section(requestIDObject), func(v *Listener) *RequestID { return &v.RequestID },
+				`Who is told the id of a request. By default what the document says under request_id.`),
 		},
 		short: &short[Listener]{
 			about:  "an address",

@@ -236,6 +236,8 @@ var foreign = map[string][]string{
 	"set_real_ip_from":        {"forwarded_from", "trust"},
 	"use_remote_address":      {"trust"},
 	"xff_num_trusted_hops":    {"forwarded_from", "trust"},
+	"x_request_id":            {"request_id"},
+	"correlation_id":          {"request_id"},
 	"log":                     {"access_log"},
 	"logs":                    {"access_log"},
 	"logging":                 {"access_log"},

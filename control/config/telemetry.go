@@ -28,7 +28,7 @@ var decisionsObject = sync.OnceValue(func() *object[Decisions] {
 		about: "What is kept of what guards decided, for yumen why and /api/decisions. The newest take the place of the oldest.",
 		keys: []key[T]{
 			def("keep", orOff(integer(1, 1_000_000)), func(v *T) *int { return &v.Keep }, 4096,
-				`Records that each event loop keeps: every refusal, delay and degradation, and a sample of the rest. 4096 are some 3 MB.`),
+				`Records that each event loop keeps: every refusal, delay and degradation, and a sample of the rest. 4096 are some 4 MB.`),
 			def("sample", percent(), func(v *T) *Percent { return &v.Sample }, 0.1,
 				`The share of requests of which what guards let pass is recorded too. One in a thousand shows what is usual and costs nothing that could be measured.`),
 		},
