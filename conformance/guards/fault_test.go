@@ -218,6 +218,25 @@ func TestFaultsAreInjected(t *testing.T) {
 			t.Errorf("%v: %.400s", err, text)
 		}
 	})
+	t.Run("each end is told in the log, once", func(t *testing.T) {
+		for fault, cause := range map[string]string{"expired": "expired", "trickle": "used_up", "stopped": "stopped"} {
+			gateway.Eventually(t, patience, fault+" has ended", func() error {
+				if n, err := p.Metric("yumen_guard_number", `guard="`+fault+`"`, `number="`+cause+`"`); err != nil || n != 1 {
+					return fmt.Errorf("%v, %v", n, err)
+				}
+				return nil
+			})
+			var lines []string
+			for line := range strings.Lines(p.Log()) {
+				if strings.Contains(line, "fault="+fault+" ") {
+					lines = append(lines, line)
+				}
+			}
+			if len(lines) != 1 || !strings.Contains(lines[0], "cause="+cause) || !strings.Contains(lines[0], "spent=") {
+				t.Errorf("%s: %q", fault, lines)
+			}
+		}
+	})
 	t.Run("whoever is held and leaves", func(t *testing.T) {
 		short := &http.Client{Timeout: 20 * time.Millisecond}
 		req, err := http.NewRequest("GET", "http://"+addr+"/delay/a", nil)

@@ -152,6 +152,54 @@ func TestStoppedByTheTicker(t *testing.T) {
 	}
 }
 
+// Each end is told once: in the log, and as a number. Other terms may let an experiment go on that was not stopped, which then ends
+// anew.
+func TestEachEndIsToldOnce(t *testing.T) {
+	start := time.Unix(1000, 0)
+	budget := &terms{requests: 3, after: time.Hour, stop: &fault.Limits{ErrorRatio: 0.1, Over: 10 * time.Second}}
+	more := &terms{requests: 4, after: time.Hour}
+	ill := &terms{requests: 9, after: 2 * time.Hour, stop: &fault.Limits{ErrorRatio: 0.1, Over: 10 * time.Second}}
+	var s state
+	c := new(cell)
+	s.loops[0].Store(c)
+	for i, step := range []struct {
+		terms *terms
+		spent int64
+		after time.Duration
+		fails uint64 // requests so far
+		told  end
+		ends  [4]uint64
+	}{
+		{nil, 0, 0, 0, goesOn, [4]uint64{}},
+		{budget, 2, time.Second, 0, goesOn, [4]uint64{}},
+		{budget, 3, 2 * time.Second, 0, usedUp, [4]uint64{usedUp: 1}},
+		{budget, 3, 3 * time.Second, 0, usedUp, [4]uint64{usedUp: 1}},
+		{budget, 3, 2 * time.Hour, 0, usedUp, [4]uint64{usedUp: 1}},
+		{more, 3, 4 * time.Second, 0, goesOn, [4]uint64{usedUp: 1}},
+		{more, 4, 5 * time.Second, 0, usedUp, [4]uint64{usedUp: 2}},
+		{&terms{requests: 9, after: time.Hour}, 4, time.Hour, 0, expired, [4]uint64{usedUp: 2, expired: 1}},
+		{ill, 4, time.Hour, 100, goesOn, [4]uint64{usedUp: 2, expired: 1}}, // those that failed meanwhile are nobody's
+		{ill, 4, time.Hour + time.Second, 100, goesOn, [4]uint64{usedUp: 2, expired: 1}},
+		{ill, 4, time.Hour + 2*time.Second, 200, stopped, [4]uint64{stopped: 1, usedUp: 2, expired: 1}},
+		{ill, 9, 3 * time.Hour, 200, stopped, [4]uint64{stopped: 1, usedUp: 2, expired: 1}},
+	} {
+		if step.terms != nil {
+			s.terms.Store(step.terms)
+		}
+		s.spent.Store(step.spent)
+		c.total.Store(step.fails)
+		c.errors.Store(step.fails)
+		s.Tick(mono.Time(step.after), start.Add(step.after))
+		var ends [4]uint64
+		for how := range s.ends {
+			ends[how] = s.ends[how].Load()
+		}
+		if s.told != step.told || ends != step.ends {
+			t.Errorf("step %d: %q, %v, want %q, %v", i, endWords[s.told], ends, endWords[step.told], step.ends)
+		}
+	}
+}
+
 // The body comes in parts of each size.
 func TestBodiesAreCutWhereTheyShall(t *testing.T) {
 	const text = "0123456789"

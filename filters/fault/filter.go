@@ -271,11 +271,9 @@ func (f *Filter) tell(yield func(number string, value float64)) {
 	if f.spec.Requests > 0 {
 		yield("budget", float64(f.spec.Requests))
 	}
-	stopped := 0.0
-	if f.state.ended.Load() != nil {
-		stopped = 1
+	for how := stopped; int(how) < len(endWords); how++ {
+		yield(endWords[how], float64(f.state.ends[how].Load()))
 	}
-	yield("stopped", stopped)
 }
 
 // detail is the rest.

@@ -88,9 +88,13 @@ func Compile(s Spec, guard *gateway.Guard, r *gateway.Recollection) (*Filter, []
 		s.Experiment = guard.Name
 	}
 	f := &Filter{guard: guard, spec: s}
-	f.terms = &terms{after: s.After, expires: s.Expires, stop: s.Stop}
+	f.terms = &terms{requests: s.Requests, after: s.After, expires: s.Expires, stop: s.Stop}
 	f.finish, f.hold = f.finished, f.held
-	f.state = gateway.Recall(r, "fault/"+guard.Name+"/"+s.Experiment+"/"+guard.Mode.String(), func() *state { return new(state) })
+	f.state = gateway.Recall(r, "fault/"+guard.Name+"/"+s.Experiment+"/"+guard.Mode.String(), func() *state {
+		made := &state{guard: guard.Name, experiment: s.Experiment, shadow: guard.Mode == gateway.Shadow}
+		made.terms.Store(f.terms) // what no request has come to ends, too
+		return made
+	})
 	guard.Tell, guard.Detail = f.tell, f.detail
 	return f, nil
 }

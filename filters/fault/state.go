@@ -11,20 +11,28 @@ import (
 
 // state is what is remembered of an experiment.
 type state struct {
+	guard      string // whose it is
+	experiment string
+	shadow     bool
+
 	spent atomic.Int64           // requests that were affected
 	began atomic.Int64           // Unix nanoseconds; 0: not yet
 	ended atomic.Pointer[string] // why; nil: it goes on
 	terms atomic.Pointer[terms]  // of the configuration in force
 	loops [gateway.LoopsMax]atomic.Pointer[cell]
+	ends  [len(endWords)]atomic.Uint64 // how often it ended so
 
-	watch fault.Watch // the ticker's
+	// The ticker's.
+	watch fault.Watch
+	told  end // what the log was told last
 }
 
 // terms are when an experiment ends.
 type terms struct {
-	after   time.Duration
-	expires time.Time
-	stop    *fault.Limits
+	requests int64
+	after    time.Duration
+	expires  time.Time
+	stop     *fault.Limits
 }
 
 // cell is a loop's part. The counters are read by others; the rest is the loop's own.
@@ -51,11 +59,25 @@ func (s *state) Close() {}
 func (s *state) Tick(now mono.Time, wall time.Time) {
 	s.begin(wall)
 	t := s.terms.Load()
-	if t == nil || t.stop == nil || s.ended.Load() != nil {
+	if t == nil {
 		return
 	}
-	if why := s.watch.Look(now, s.counts(), *t.stop); why != "" {
-		s.ended.CompareAndSwap(nil, &why)
+	how := s.end(t, wall)
+	if how == goesOn && t.stop != nil {
+		if s.told != goesOn {
+			s.watch = fault.Watch{} // other terms let it go on: what was seen meanwhile is not its doing
+		}
+		if why := s.watch.Look(now, s.counts(), *t.stop); why != "" {
+			s.ended.CompareAndSwap(nil, &why)
+			how = stopped
+		}
+	}
+	if how == s.told {
+		return
+	}
+	if s.told = how; how != goesOn {
+		s.ends[how].Add(1)
+		s.log(t, how, wall)
 	}
 }
 
