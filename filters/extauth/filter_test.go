@@ -213,3 +213,14 @@ func TestFingerprints(t *testing.T) {
 		t.Error("the fingerprint is of a pointer")
 	}
 }
+
+// One try has nine tenths of the time, so that an endpoint that hangs is known for it.
+func TestOneTryHasNineTenthsOfTheTime(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{
+		0: 900 * time.Millisecond, time.Second: 900 * time.Millisecond, 350 * time.Millisecond: 315 * time.Millisecond, time.Millisecond: 900 * time.Microsecond,
+	} {
+		if got := compiled(t, Spec{Timeout: timeout}).retry.TryTimeout(time.Minute); got != want {
+			t.Errorf("of %s: %s, want %s", timeout, got, want)
+		}
+	}
+}
