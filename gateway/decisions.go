@@ -25,6 +25,7 @@ type Decision struct {
 	Key        string
 	RetryAfter time.Duration
 	Numbers    []Number
+	Words      []Word
 }
 
 // How much of a request's words a record keeps: enough to know it by, and little enough that nobody fills the ring's memory.
@@ -35,7 +36,7 @@ const (
 	methodKept = 16
 )
 
-// decisionsKept is how many records a loop keeps until SetDecisions says otherwise: some 3 MB.
+// decisionsKept is how many records a loop keeps until SetDecisions says otherwise: some 4 MB.
 const decisionsKept = 4096
 
 // entry is a Decision as a loop keeps it, without pointers into anything that goes away.
@@ -59,6 +60,8 @@ type entry struct {
 	path       [pathKept]byte
 	method     [methodKept]byte
 	numbers    [NumbersMax]Number
+	words      wordList
+	said       [WordsMax * wordBytesMax]byte
 }
 
 // decisions is a loop's ring of records: the last so many. Loop-owned.
@@ -81,7 +84,8 @@ func (d *decisions) add(x *Exchange, j *Judgement) {
 	e.kind, e.guard, e.mode = j.Guard.Kind, j.Guard.Name, j.Guard.Mode
 	e.route, e.reason, e.text = x.Route.Name, j.Reason, j.Text
 	e.retryAfter, e.status, e.outcome = j.RetryAfter, j.Status, j.Outcome
-	e.count, e.numbers = uint8(j.count), j.numbers
+	e.count, e.numbers, e.words = uint8(j.count), j.numbers, j.words
+	copy(e.said[:], j.said)
 	e.lengths = [4]uint8{
 		uint8(copy(e.id[:], x.requestID)), uint8(copy(e.key[:], j.Key)),
 		uint8(copy(e.path[:], x.Request.Bytes(x.path))), uint8(copy(e.method[:], x.clientMethod())),
@@ -94,7 +98,20 @@ func (e *entry) decision() Decision {
 		Method: string(e.method[:e.lengths[3]]), Path: string(e.path[:e.lengths[2]]),
 		Kind: e.kind, Guard: e.guard, Mode: e.mode, Outcome: e.outcome, Status: e.status, Reason: e.reason, Text: e.text,
 		Key: string(e.key[:e.lengths[1]]), RetryAfter: e.retryAfter, Numbers: slices.Clone(e.numbers[:e.count]),
+		Words: e.list(),
 	}
+}
+
+// list is the words.
+func (e *entry) list() (list []Word) {
+	from := uint8(0)
+	for _, w := range e.words {
+		if w.name != "" {
+			list = append(list, Word{w.name, string(e.said[from:w.end])})
+			from = w.end
+		}
+	}
+	return list
 }
 
 // latest calls yield with the records, newest first, until it says enough.

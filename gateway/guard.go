@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // Mode is what becomes of a guard's refusals.
@@ -122,6 +123,45 @@ type Judgement struct {
 
 	numbers [NumbersMax]Number
 	count   int
+	words   wordList
+	said    []byte // their values, one behind the other; the memory is used again
+}
+
+// WordsMax is how many words a judgement has at most: what a request said, and what was asked for.
+const WordsMax = 2
+
+// wordBytesMax bounds each of them (an issuer's address is half as long); with it, the memory that a record takes.
+const wordBytesMax = 96
+
+// wordList says of each how it is called, and where its value ends.
+type wordList [WordsMax]struct {
+	name string
+	end  uint8
+}
+
+// Word is something by which a guard judged that is no number: a network, an issuer.
+type Word struct{ Name, Value string }
+
+// Word adds one. The name is a constant; the value is copied, and cut where it is too long, which three dots show. It may be what a
+// client wrote: whoever shows it to people has to escape it. Those beyond WordsMax are left out.
+func (j *Judgement) Word(name string, value []byte) {
+	for i := range j.words {
+		if j.words[i].name != "" {
+			continue
+		}
+		const dots = "..."
+		if len(value) > wordBytesMax {
+			n := wordBytesMax - len(dots)
+			for n > wordBytesMax-len(dots)-utf8.UTFMax && !utf8.RuneStart(value[n]) {
+				n--
+			}
+			j.said = append(append(j.said, value[:n]...), dots...)
+		} else {
+			j.said = append(j.said, value...)
+		}
+		j.words[i].name, j.words[i].end = name, uint8(len(j.said))
+		return
+	}
 }
 
 // Number adds one of the numbers. The names and units are constants; those beyond NumbersMax are left out, and what JSON has no
@@ -136,7 +176,7 @@ func (j *Judgement) Number(name string, value float64, unit string) {
 // Judgement returns the loop's judgement, empty, for a guard to fill in.
 func (x *Exchange) Judgement(g *Guard) *Judgement {
 	j := &x.w.judgement
-	*j = Judgement{Guard: g}
+	*j = Judgement{Guard: g, said: j.said[:0]}
 	return j
 }
 

@@ -155,3 +155,39 @@ func TestNumbersThatAreNone(t *testing.T) {
 		t.Errorf("%d records are left of none", len(list))
 	}
 }
+
+// Words are kept whole up to a bound, and cut between letters. There is room for two.
+func TestWordsOfARecordAreBounded(t *testing.T) {
+	full := strings.Repeat("x", 96)
+	for _, c := range []struct {
+		said []string
+		want string
+	}{
+		{nil, "[]"},
+		{[]string{""}, "[{a }]"},
+		{[]string{"one", "two"}, "[{a one} {b two}]"},
+		{[]string{"one", "two", "three"}, "[{a one} {b two}]"},
+		{[]string{full, full}, "[{a " + full + "} {b " + full + "}]"},
+		{[]string{full + "x", "two"}, "[{a " + full[:93] + "...} {b two}]"},
+		{[]string{full[:91] + "\u4e16" + full}, "[{a " + full[:91] + "...}]"},
+		{[]string{strings.Repeat("\x80", 200)}, "[{a " + strings.Repeat("\x80", 89) + "...}]"},
+	} {
+		g := gateway.NewGuard("words", "test", gateway.Enforce, nil)
+		r := start(t, filtered(t, gateway.Hooks{Name: "words", Request: func(x *gateway.Exchange) gateway.Verdict {
+			j := x.Judgement(g)
+			j.Outcome, j.Status, j.Reason = gateway.Refused, 403, "test"
+			for i, value := range c.said {
+				j.Word([]string{"a", "b", "c"}[i], []byte(value))
+			}
+			return x.Judge(j)
+		}}))
+		for range 2 { // the memory is used again
+			r.wants(t, "GET", "/", "", "403 test")
+		}
+		for _, d := range r.gateway.Decisions(gateway.DecisionQuery{Max: 10}) {
+			if got := fmt.Sprint(d.Words); got != c.want {
+				t.Errorf("%q: got %q, want %q", c.said, got, c.want)
+			}
+		}
+	}
+}

@@ -38,6 +38,7 @@ type decision struct {
 	Key          string    `json:"key,omitempty"`
 	RetryAfterMS int64     `json:"retry_after_ms,omitempty"`
 	Numbers      []number  `json:"numbers,omitempty"`
+	Words        []word    `json:"words,omitempty"`
 }
 
 // number is one of the numbers a guard judged by. In a list: their order tells a story.
@@ -45,6 +46,12 @@ type number struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit,omitempty"`
+}
+
+// word is something by which a guard judged that is no number.
+type word struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 func (s *Server) listGuards(w http.ResponseWriter, r *http.Request) {
@@ -97,6 +104,9 @@ func decisionOf(d *gateway.Decision) decision {
 	for _, n := range d.Numbers {
 		out.Numbers = append(out.Numbers, number{n.Name, n.Value, n.Unit})
 	}
+	for _, w := range d.Words {
+		out.Words = append(out.Words, word(w))
+	}
 	return out
 }
 
@@ -135,6 +145,9 @@ func decisionsText(list []gateway.Decision, id string) string {
 		}
 		for _, n := range d.Numbers {
 			facts = append(facts, strings.ReplaceAll(n.Name, "_", " ")+" "+numberText(n))
+		}
+		for _, w := range d.Words {
+			facts = append(facts, strings.ReplaceAll(w.Name, "_", " ")+" "+quote(w.Value))
 		}
 		if d.RetryAfter > 0 {
 			facts = append(facts, "retry after "+d.RetryAfter.Round(time.Millisecond).String())

@@ -25,7 +25,7 @@ func (c *compiler) ipSpec(said *config.IPFilter) (*ip.Spec, error) {
 
 // networks reads a file of networks.
 func networks(text []byte) (*cidr.Table, error) {
-	entries, err := cidr.ParseList(nil, text, 0)
+	entries, err := cidr.ParseList(nil, text)
 	if err != nil {
 		return nil, err
 	}

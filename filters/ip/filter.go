@@ -3,6 +3,7 @@ package ip
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -44,8 +45,8 @@ func Reasons() []string { return []string{ReasonDenied, ReasonNotAllowed} }
 // Filter is a compiled Spec. It is frozen, but for the tables of files, and shared by all loops.
 type Filter struct {
 	guard      *gateway.Guard
-	own        *cidr.Table // of the document; values are allow and deny
-	files      []File
+	own        *cidr.Table // of the document; values are made by entryOf
+	files      []File      // values are lines
 	denyOthers bool
 	text       string
 	scratch    gateway.PerLoop[scratch]
@@ -54,10 +55,14 @@ type Filter struct {
 // scratch is a loop's, for the address in a judgement: as long as the longest IPv6 address, with "client=" before it.
 type scratch [64]byte
 
-const (
-	allow uint32 = iota
-	deny
-)
+// entryOf is the value of a network of the document: its number in its list, from 0, and which list that is.
+func entryOf(i int, denies bool) uint32 {
+	v := uint32(i) << 1
+	if denies {
+		v |= 1
+	}
+	return v
+}
 
 // Compile makes a filter of s, or says everything that is wrong with it.
 func Compile(s Spec, guard *gateway.Guard) (*Filter, []Problem) {
@@ -67,15 +72,15 @@ func Compile(s Spec, guard *gateway.Guard) (*Filter, []Problem) {
 	}
 	allowed := map[netip.Prefix]bool{}
 	entries := make([]cidr.Entry, 0, len(s.Allow)+len(s.Deny))
-	for _, p := range s.Allow {
+	for i, p := range s.Allow {
 		allowed[unmapped(p)] = true
-		entries = append(entries, cidr.Entry{Prefix: p, Value: allow})
+		entries = append(entries, cidr.Entry{Prefix: p, Value: entryOf(i, false)})
 	}
 	for i, p := range s.Deny {
 		if allowed[unmapped(p)] {
 			problems = append(problems, Problem{fmt.Sprintf("deny[%d]", i), fmt.Sprintf("%s is both allowed and denied", p), "remove one of the two"})
 		}
-		entries = append(entries, cidr.Entry{Prefix: p, Value: deny})
+		entries = append(entries, cidr.Entry{Prefix: p, Value: entryOf(i, true)})
 	}
 	if problems != nil {
 		return nil, problems
@@ -96,24 +101,29 @@ type Verdict struct {
 	Refused bool
 	Listed  bool  // a network has the address
 	Bits    uint8 // the length of the longest
+	At      Place // where that stands
+}
+
+// Place is where a network stands.
+type Place struct {
+	File  int    // counted from 1; 0: in the document
+	Entry uint32 // of a file the line, of the document as entryOf has it
 }
 
 // Judge asks the lists. It allocates nothing. Of two networks of one length, in different lists, the one that denies decides.
 func (f *Filter) Judge(a netip.Addr) Verdict {
 	v := Verdict{Refused: f.denyOthers}
-	take := func(n cidr.Found, denies bool) {
+	take := func(n cidr.Found, denies bool, file int) {
 		switch {
-		case !n.OK, v.Listed && n.Bits < v.Bits:
-		case v.Listed && n.Bits == v.Bits:
-			v.Refused = v.Refused || denies
+		case !n.OK, v.Listed && n.Bits < v.Bits, v.Listed && n.Bits == v.Bits && (v.Refused || !denies):
 		default:
-			v = Verdict{denies, true, n.Bits}
+			v = Verdict{denies, true, n.Bits, Place{file, n.Value}}
 		}
 	}
 	n := f.own.Lookup(a)
-	take(n, n.Value == deny)
+	take(n, n.Value&1 != 0, 0)
 	for i := range f.files {
-		take(f.files[i].Table.Load().Lookup(a), f.files[i].Deny)
+		take(f.files[i].Table.Load().Lookup(a), f.files[i].Deny, i+1)
 	}
 	return v
 }
@@ -131,8 +141,35 @@ func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 		if v.Listed {
 			j.Reason, j.Text = ReasonDenied, "Clients from this network are not let in."
 		}
+		f.tell(j, x.ClientAddr, v)
 	}
 	return x.Judge(j)
+}
+
+// tell says what refused a client: the network, the list it stands in, and where there; or how many networks it is not in.
+func (f *Filter) tell(j *gateway.Judgement, a netip.Addr, v Verdict) {
+	if !v.Listed {
+		n := f.own.Len()
+		for i := range f.files {
+			n += f.files[i].Table.Load().Len()
+		}
+		j.Number("networks", float64(n), "")
+		j.Word("others", []byte("deny"))
+		return
+	}
+	var space [128]byte // more than a record keeps of a word
+	if p, err := a.Unmap().WithZone("").Prefix(int(v.Bits)); err == nil {
+		j.Word("network", p.AppendTo(space[:0]))
+	}
+	if v.At.File > 0 {
+		file := &f.files[v.At.File-1]
+		j.Number("line", float64(v.At.Entry), "")
+		j.Word("list", append(space[:0], file.Path[:min(len(file.Path), len(space))]...))
+		return
+	}
+	b := append(space[:0], word(v.At.Entry&1 != 0)...)
+	b = strconv.AppendUint(append(b, '['), uint64(v.At.Entry>>1), 10)
+	j.Word("list", append(b, ']'))
 }
 
 // Hooks are what the gateway calls.

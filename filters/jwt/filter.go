@@ -132,6 +132,7 @@ func (f *Filter) judge(x *gateway.Exchange, waits int) gateway.Verdict {
 			return f.refuse(x, refused, nil, amount{"expired_for", now - (t.until - f.rules.skew), "s"}, amount{"clock_skew", f.rules.skew, "s"})
 		case refused == notYet:
 			return f.refuse(x, refused, nil, amount{"valid_in", t.from + f.rules.skew - now, "s"}, amount{"clock_skew", f.rules.skew, "s"})
+		case refused == issuer, refused == audience: // what the token names is told each time, and reading it is cheap
 		case set != nil:
 			c.knowBad(text, set, refused, now)
 		}
@@ -289,6 +290,12 @@ func (f *Filter) refuse(x *gateway.Exchange, r *refusal, shown []byte, numbers .
 	}
 	for _, n := range numbers {
 		j.Number(n.name, float64(n.value), n.unit)
+	}
+	switch r { // found by reading, and never by the cache: the token is on the desk
+	case issuer:
+		tellClaim(j, &f.caches.on(x).desk, "iss", f.rules.issuers)
+	case audience:
+		tellClaim(j, &f.caches.on(x).desk, "aud", f.rules.audiences)
 	}
 	return x.Judge(j)
 }

@@ -1,5 +1,7 @@
 package jwt
 
+import "github.com/yumen-io/yumen/gateway"
+
 // refusal is one way not to pass. The words are those of header, log and metric; code is RFC 6750 section 3.1's, empty where
 // the client did not try to say who it is.
 type refusal struct {
@@ -43,4 +45,25 @@ func Reasons() []string {
 		list = append(list, r.reason)
 	}
 	return append(list, unverified)
+}
+
+// tellClaim says which issuer or audience the token on the desk names, as far as a record has room for it, and which are accepted.
+func tellClaim(j *gateway.Judgement, d *desk, name string, accepted []string) {
+	var space [128]byte // more than a record keeps of a word
+	c := &d.claims
+	if v := c.member(name); v != nil {
+		if v.kind == isString || v.kind == isList {
+			j.Word(name, c.bytes(v.text)) // of a list its elements, with commas between
+		} else {
+			j.Word(name, []byte("no text"))
+		}
+	}
+	list := space[:0]
+	for i, a := range accepted {
+		if i > 0 && len(list)+2 <= cap(list) {
+			list = append(list, ", "...)
+		}
+		list = append(list, a[:min(len(a), cap(list)-len(list))]...)
+	}
+	j.Word("accepted", list)
 }

@@ -23,9 +23,9 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Cause) }
 
 // ParseList reads a list of networks: one to a line, in CIDR form or a single address, where # begins a comment and empty lines
-// mean nothing. It appends to entries, with this value. The first line that is wrong fails the list: half a list that
+// mean nothing. It appends to entries, each with its line, from 1, for its value. The first line that is wrong fails the list: half a list that
 // keeps somebody out, or lets somebody in, is another list. The error is a *LineError.
-func ParseList(entries []Entry, text []byte, value uint32) ([]Entry, error) {
+func ParseList(entries []Entry, text []byte) ([]Entry, error) {
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // some editors begin files with it
 	for line := 1; len(text) > 0; line++ {
 		var row []byte
@@ -41,7 +41,7 @@ func ParseList(entries []Entry, text []byte, value uint32) ([]Entry, error) {
 		if cause != "" {
 			return nil, &LineError{line, cause, fix}
 		}
-		entries = append(entries, Entry{p, value})
+		entries = append(entries, Entry{p, uint32(line)})
 	}
 	return entries, nil
 }

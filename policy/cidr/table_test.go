@@ -213,7 +213,7 @@ func TestListsOfNetworks(t *testing.T) {
 		{strings.Repeat("x", 70), `line 1: "` + strings.Repeat("x", 60) + `"... is not a network`},
 	} {
 		var got string
-		list, err := ParseList(nil, []byte(c.text), 0)
+		list, err := ParseList(nil, []byte(c.text))
 		if err != nil {
 			got = err.Error()
 		}
@@ -226,10 +226,23 @@ func TestListsOfNetworks(t *testing.T) {
 	}
 }
 
+func TestEachNetworkOfAListHasItsLine(t *testing.T) {
+	list, err := ParseList(nil, []byte("# two friends\n\n10.0.0.0/8\n10.0.0.1 # one\n\n10.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := Compile(list)
+	for addr, want := range map[string]uint32{"10.1.1.1": 3, "10.0.0.1": 6, "11.0.0.1": 0} {
+		if got := table.Lookup(netip.MustParseAddr(addr)).Value; got != want {
+			t.Errorf("%s: line %d, want %d", addr, got, want)
+		}
+	}
+}
+
 // prefixes_max
 func TestListIsBounded(t *testing.T) {
 	full := make([]Entry, PrefixesMax)
-	if _, err := ParseList(full, []byte("10.0.0.1"), 0); err == nil || !strings.Contains(err.Error(), fmt.Sprint(PrefixesMax)) {
+	if _, err := ParseList(full, []byte("10.0.0.1")); err == nil || !strings.Contains(err.Error(), fmt.Sprint(PrefixesMax)) {
 		t.Error(err)
 	}
 }
@@ -238,7 +251,7 @@ func FuzzParseList(f *testing.F) {
 	f.Add([]byte("10.0.0.0/8\n# a\n::1\n"))
 	f.Add([]byte("::ffff:10.0.0.0/104\n1.2.3.4"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		list, err := ParseList(nil, text, 7)
+		list, err := ParseList(nil, text)
 		if err != nil {
 			return
 		}
