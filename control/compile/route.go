@@ -29,6 +29,7 @@ func (c *compiler) compileRoutes() {
 	for i := range plans {
 		c.compileRoute(i, &plans[i])
 	}
+	c.checkAddressKeys()
 	c.plan.Routes = make([]*RoutePlan, len(s.of), len(s.of)+1)
 	for i, r := range s.of {
 		c.plan.Routes[i] = &plans[r]
