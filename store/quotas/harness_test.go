@@ -1,19 +1,17 @@
 package quotas
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/quota"
+	"github.com/yumen-io/yumen/store/storetest"
 )
 
 // redis is a real server on a port of its own.
@@ -52,7 +50,7 @@ func (r *redis) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	eventually(r.t, "redis-server listens", func() bool {
+	storetest.Eventually(r.t, "redis-server listens", func() bool {
 		c, err := net.Dial("tcp", r.addr)
 		if err == nil {
 			c.Close()
@@ -70,23 +68,6 @@ func (r *redis) kill() {
 
 func (r *redis) freeze() { r.cmd.Process.Signal(syscall.SIGSTOP) }
 func (r *redis) thaw()   { r.cmd.Process.Signal(syscall.SIGCONT) }
-
-// eventually looks every few milliseconds, for as long as a busy machine may need.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for give := time.NewTimer(20 * time.Second); ; {
-		if ok() {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-give.C:
-			t.Fatalf("it never came true that %s", what)
-		}
-	}
-}
 
 // node is a gateway as the store sees it.
 type node struct {
@@ -130,87 +111,13 @@ func (n *node) request(key string) quota.Verdict {
 	return v
 }
 
-// tally is what a load found.
-type tally struct {
-	mu       sync.Mutex
-	admitted []mono.Time
-	by       map[quota.By]int
-	refused  int
-	slowest  time.Duration
-	asked    int
-}
-
-// load sends perSecond requests to each node, which never wait for each other, until stop; and returns what came of them.
-func load(nodes []*node, key string, perSecond int, stop <-chan struct{}) *tally {
-	t := &tally{by: map[quota.By]int{}}
-	var wg sync.WaitGroup
+// asking has each node judge requests for a key.
+func asking(nodes []*node, key string) (asks []func() (bool, quota.By)) {
 	for _, n := range nodes {
-		wg.Go(func() {
-			ticker := time.NewTicker(2 * time.Millisecond)
-			defer ticker.Stop()
-			begun, sent := mono.Now(), 0
-			for {
-				select {
-				case <-stop:
-					return
-				case <-ticker.C:
-				}
-				due := int(mono.Now().Sub(begun).Seconds() * float64(perSecond))
-				for ; sent < due; sent++ {
-					n.one(t, key, &wg)
-				}
-			}
+		asks = append(asks, func() (bool, quota.By) {
+			v := n.request(key)
+			return v.Allowed, v.By
 		})
 	}
-	wg.Wait()
-	slices.Sort(t.admitted)
-	return t
-}
-
-func (n *node) one(t *tally, key string, wg *sync.WaitGroup) {
-	now := mono.Now()
-	note := func(v quota.Verdict) {
-		at := mono.Now()
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.by[v.By]++
-		t.slowest = max(t.slowest, at.Sub(now))
-		if v.Allowed {
-			t.admitted = append(t.admitted, at)
-		} else {
-			t.refused++
-		}
-	}
-	t.mu.Lock()
-	t.asked++
-	t.mu.Unlock()
-	v := n.source.Decide([]byte(key), now, 1)
-	if v.By != quota.Nobody {
-		note(v)
-		return
-	}
-	wg.Add(1)
-	n.source.Ask([]byte(key), now, 1, func(v quota.Verdict) { note(v); wg.Done() })
-}
-
-// over is the most that was admitted in any interval beyond what the rate allows in it.
-func (t *tally) over(rate float64) float64 {
-	worst, run := 0.0, 0.0
-	var last mono.Time
-	for _, at := range t.admitted {
-		run = max(run-rate*at.Sub(last).Seconds(), 0) + 1
-		worst, last = max(worst, run), at
-	}
-	return worst
-}
-
-func (t *tally) String() string {
-	return fmt.Sprintf("%d admitted, %d refused, by %v", len(t.admitted), t.refused, t.by)
-}
-
-// within closes the channel after a while.
-func within(d time.Duration) <-chan struct{} {
-	c := make(chan struct{})
-	time.AfterFunc(d, func() { close(c) })
-	return c
+	return asks
 }

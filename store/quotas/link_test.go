@@ -9,6 +9,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/policy/quota"
+	"github.com/yumen-io/yumen/store/storetest"
 )
 
 // slack is for what the tests cannot see: requests are noted some time after they were judged, on a machine with other things
@@ -28,20 +29,20 @@ func TestNodesTogetherStayWithinTheBound(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d nodes", c.nodes), func(t *testing.T) {
 			nodes := newNodes(t, c.nodes, Spec{Redis: Settings{Address: r.addr, Timeout: TimeoutMax}, Rule: c.rule, Name: t.Name()})
-			got := load(nodes, "k", c.perSecond, within(1500*time.Millisecond))
+			got := storetest.Load(asking(nodes, "k"), c.perSecond, storetest.Within(1500*time.Millisecond))
 			rate := c.rule.Rate()
-			if over, most := got.over(rate), float64(c.rule.Burst)+rate*slack; over > most {
+			if over, most := got.Over(rate), float64(c.rule.Burst)+rate*slack; over > most {
 				t.Errorf("%v over the rate, at most %v; %v", over, most, got)
 			}
 			// How much of it can be used is measured in virtual time, by policy/quota: here it depends on the machine.
-			if len(got.admitted) < int(c.rule.Burst) {
+			if len(got.Admitted) < int(c.rule.Burst) {
 				t.Errorf("%v: a limit that lets nothing through", got)
 			}
 			trips := uint64(0)
 			for _, n := range nodes {
 				trips += n.link.trips.Load()
 			}
-			t.Logf("%v; %d round trips, slowest verdict %v", got, trips, got.slowest)
+			t.Logf("%v; %d round trips, slowest verdict %v", got, trips, got.Slowest)
 		})
 	}
 }
@@ -51,14 +52,12 @@ func TestExactlySoManyInAnyWindow(t *testing.T) {
 	r := startRedis(t)
 	rule := quota.Rule{Count: 50, Per: time.Second}
 	nodes := newNodes(t, 4, Spec{Redis: Settings{Address: r.addr, Timeout: TimeoutMax}, Mode: Exact, Rule: rule, Name: "exact"})
-	got := load(nodes, "k", 100, within(2200*time.Millisecond))
+	got := storetest.Load(asking(nodes, "k"), 100, storetest.Within(2200*time.Millisecond))
 	// What was admitted by the store's clock is noted here by another one, a moment later.
-	for i := range got.admitted {
-		if j := i + 50; j < len(got.admitted) && got.admitted[j].Sub(got.admitted[i]) < 900*time.Millisecond {
-			t.Fatalf("51 in %v", got.admitted[j].Sub(got.admitted[i]))
-		}
+	if d, ok := got.Closest(50); ok && d < 900*time.Millisecond {
+		t.Fatalf("51 in %v", d)
 	}
-	if len(got.admitted) < 50 {
+	if len(got.Admitted) < 50 {
 		t.Errorf("%v: want 50 at least", got)
 	}
 }
@@ -78,8 +77,8 @@ func TestAStoppedRedisIsKnownAndComesBack(t *testing.T) {
 			rule := quota.Rule{Count: 200, Per: time.Second, Burst: 40}
 			nodes := newNodes(t, 2, Spec{Redis: Settings{Address: r.addr}, Rule: rule, Nodes: 2})
 			stop := make(chan struct{})
-			result := make(chan *tally)
-			go func() { result <- load(nodes, "k", 400, stop) }()
+			result := make(chan *storetest.Tally[quota.By])
+			go func() { result <- storetest.Load(asking(nodes, "k"), 400, stop) }()
 			both := func(reachable bool) func() bool {
 				return func() bool {
 					for _, n := range nodes {
@@ -91,26 +90,26 @@ func TestAStoppedRedisIsKnownAndComesBack(t *testing.T) {
 				}
 			}
 			served := func() bool { return nodes[0].source.table.counts.alone.Load() > 200 }
-			eventually(t, "Redis is in use", both(true))
+			storetest.Eventually(t, "Redis is in use", both(true))
 			c.stop(r)
-			eventually(t, "nodes know that it is gone", both(false))
-			eventually(t, "nodes decide by themselves", served)
+			storetest.Eventually(t, "nodes know that it is gone", both(false))
+			storetest.Eventually(t, "nodes decide by themselves", served)
 			if v := nodes[0].source.table.View(mono.Now()); v.Excess <= 0 {
 				t.Errorf("an outage with local shares adds nothing to the bound: %+v", v)
 			}
 			c.back(r)
-			eventually(t, "nodes know that it is back", both(true))
+			storetest.Eventually(t, "nodes know that it is back", both(true))
 			reports := nodes[0].source.table.counts.reports.Load()
-			eventually(t, "nodes ask again", func() bool { return nodes[0].source.table.counts.reports.Load() > reports+3 })
+			storetest.Eventually(t, "nodes ask again", func() bool { return nodes[0].source.table.counts.reports.Load() > reports+3 })
 			close(stop)
 			got := <-result
 			// All nodes were cut off, so their shares take the place of what the store would have granted; a store that was
 			// killed may grant a burst anew.
 			rate := rule.Rate()
-			if over, most := got.over(rate), 3*float64(rule.Burst)+rate*slack; over > most {
+			if over, most := got.Over(rate), 3*float64(rule.Burst)+rate*slack; over > most {
 				t.Errorf("%v over the rate, at most %v; %v", over, most, got)
 			}
-			if got.by[quota.Own] == 0 || got.by[quota.Store] == 0 {
+			if got.By[quota.Own] == 0 || got.By[quota.Store] == 0 {
 				t.Errorf("%v: want verdicts of both", got)
 			}
 		})
@@ -170,7 +169,7 @@ func TestARestartThatForgetsIsSeen(t *testing.T) {
 		}
 	}
 	m.FlushAll()
-	eventually(t, "the loss is seen", func() bool { n.request("k"); return n.source.table.counts.lost.Load() > 0 })
+	storetest.Eventually(t, "the loss is seen", func() bool { n.request("k"); return n.source.table.counts.lost.Load() > 0 })
 	if v := n.source.table.View(mono.Now()); v.Excess != 5 {
 		t.Errorf("after a loss the bound is exceeded by %v, want a burst of 5", v.Excess)
 	}
@@ -188,7 +187,7 @@ func TestKeysThatNobodyAsksForAreForgotten(t *testing.T) {
 	if v := n.request("one too many"); v.By != quota.Crowding {
 		t.Errorf("a key for which there is no room: %+v", v)
 	}
-	eventually(t, "keys are forgotten", func() bool { return n.source.table.View(mono.Now()).Keys == 0 })
+	storetest.Eventually(t, "keys are forgotten", func() bool { return n.source.table.View(mono.Now()).Keys == 0 })
 	if v := n.request("one too many"); v.By != quota.Store || !v.Allowed {
 		t.Errorf("then there is room: %+v", v)
 	}
@@ -200,7 +199,7 @@ func TestWhatIsInHandIsGivenBackAtTheEnd(t *testing.T) {
 	s := Spec{Redis: Settings{Address: m.Addr(), Timeout: TimeoutMax}, Rule: quota.Rule{Count: 100, Per: time.Hour, Burst: 100}}
 	one := newNodes(t, 1, s)[0]
 	spent := 0
-	eventually(t, "tokens are in hand", func() bool {
+	storetest.Eventually(t, "tokens are in hand", func() bool {
 		if one.request("k").Allowed {
 			spent++
 		}
@@ -228,7 +227,7 @@ func TestADecisionFromTheHandAllocatesNothing(t *testing.T) {
 	m := miniredis.RunT(t)
 	n := newNodes(t, 1, Spec{Redis: Settings{Address: m.Addr(), Timeout: TimeoutMax}, Rule: quota.Rule{Count: 1_000_000, Per: time.Second, Burst: 1_000_000}})[0]
 	key := []byte("k")
-	eventually(t, "plenty is in hand", func() bool {
+	storetest.Eventually(t, "plenty is in hand", func() bool {
 		for range 2000 {
 			n.request("k")
 		}
@@ -276,7 +275,7 @@ func TestARedisCluster(t *testing.T) {
 	}
 	nodes := newNodes(t, 2, Spec{Redis: Settings{Address: r.addr, Timeout: TimeoutMax}, Rule: quota.Rule{Count: 5, Per: time.Hour, Burst: 5}})
 	for _, n := range nodes {
-		eventually(t, "the cluster answers", func() bool { return n.request("first").By == quota.Store })
+		storetest.Eventually(t, "the cluster answers", func() bool { return n.request("first").By == quota.Store })
 	}
 	for i := range 20 {
 		admitted := 0
@@ -288,7 +287,7 @@ func TestARedisCluster(t *testing.T) {
 			}
 			return admitted >= 5
 		}
-		eventually(t, "the quota is used", ask) // a token may lie in the hand of the one that is not asked
+		storetest.Eventually(t, "the quota is used", ask) // a token may lie in the hand of the one that is not asked
 		if ask(); admitted != 5 {
 			t.Errorf("key %d: %d admitted, want 5", i, admitted)
 		}
@@ -311,7 +310,7 @@ func TestALinkThatIsClosedAndStartedAgain(t *testing.T) {
 		t.Errorf("%+v of a link that is closed, want the verdict without a store", v)
 	}
 	n.link.Start()
-	eventually(t, "the link asks again", func() bool { return n.request("k").By == quota.Store })
+	storetest.Eventually(t, "the link asks again", func() bool { return n.request("k").By == quota.Store })
 	if v := n.source.table.View(mono.Now()); v.Excess != 0 {
 		t.Errorf("closing a link was taken for an outage: %+v", v)
 	}

@@ -3,13 +3,10 @@ package redis_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +18,7 @@ import (
 	"github.com/yumen-io/yumen/kit/limit/redis"
 	"github.com/yumen-io/yumen/policy/quota"
 	"github.com/yumen-io/yumen/store/quotas"
+	"github.com/yumen-io/yumen/store/storetest"
 	"go.uber.org/goleak"
 )
 
@@ -58,68 +56,6 @@ func limiter(t testing.TB, cfg limit.Config) *limit.Limiter {
 	return l
 }
 
-// eventually looks every few milliseconds, for as long as a busy machine may need.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for give := time.NewTimer(20 * time.Second); ; {
-		if ok() {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-give.C:
-			t.Fatalf("it never came true that %s", what)
-		}
-	}
-}
-
-// tally is what a load found.
-type tally struct {
-	mu       sync.Mutex
-	admitted []time.Time
-	by       map[limit.By]int
-	refused  int
-}
-
-// load sends about perSecond requests through each ask, which do not wait for each other, until stop.
-func load(asks []func() (allowed bool, by limit.By), perSecond int, stop <-chan struct{}) *tally {
-	t := &tally{by: map[limit.By]int{}}
-	var wg sync.WaitGroup
-	for _, ask := range asks {
-		wg.Go(func() {
-			ticker := time.NewTicker(2 * time.Millisecond)
-			defer ticker.Stop()
-			begun, sent := time.Now(), 0
-			for {
-				select {
-				case <-stop:
-					return
-				case <-ticker.C:
-				}
-				for due := int(time.Since(begun).Seconds() * float64(perSecond)); sent < due; sent++ {
-					wg.Go(func() {
-						allowed, by := ask()
-						at := time.Now()
-						t.mu.Lock()
-						defer t.mu.Unlock()
-						t.by[by]++
-						if allowed {
-							t.admitted = append(t.admitted, at)
-						} else {
-							t.refused++
-						}
-					})
-				}
-			}
-		})
-	}
-	wg.Wait()
-	slices.SortFunc(t.admitted, time.Time.Compare)
-	return t
-}
-
 func asking(l *limit.Limiter, key string) func() (bool, limit.By) {
 	return func() (bool, limit.By) {
 		p, err := l.Take(background, key, 1)
@@ -131,27 +67,6 @@ func asking(l *limit.Limiter, key string) func() (bool, limit.By) {
 	}
 }
 
-// over is the most that was admitted in any interval beyond what the rate allows in it.
-func (t *tally) over(rate float64) float64 {
-	worst, run := 0.0, 0.0
-	var last time.Time
-	for _, at := range t.admitted {
-		run = max(run-rate*at.Sub(last).Seconds(), 0) + 1
-		worst, last = max(worst, run), at
-	}
-	return worst
-}
-
-func (t *tally) String() string {
-	return fmt.Sprintf("%d admitted, %d refused, by %v", len(t.admitted), t.refused, t.by)
-}
-
-func within(d time.Duration) <-chan struct{} {
-	c := make(chan struct{})
-	time.AfterFunc(d, func() { close(c) })
-	return c
-}
-
 func TestProcessesTogetherStayWithinTheBound(t *testing.T) {
 	t.Parallel()
 	r := servers.Start(t)
@@ -160,11 +75,11 @@ func TestProcessesTogetherStayWithinTheBound(t *testing.T) {
 		l := limiter(t, limit.Config{Name: "leased", Count: 1000, Burst: 300, Store: open(t, redis.Config{Address: r.Addr()})})
 		asks = append(asks, asking(l, "k"))
 	}
-	got := load(asks, 600, within(1500*time.Millisecond))
-	if over := got.over(1000); over > 300+1000*slack {
+	got := storetest.Load(asks, 600, storetest.Within(1500*time.Millisecond))
+	if over := got.Over(1000); over > 300+1000*slack {
 		t.Errorf("%v over the rate: %v", over, got)
 	}
-	if len(got.admitted) < 300 || got.by[limit.Stored] == 0 {
+	if len(got.Admitted) < 300 || got.By[limit.Stored] == 0 {
 		t.Errorf("a limit that lets nothing through: %v", got)
 	}
 }
@@ -177,14 +92,12 @@ func TestExactlySoManyInAnyWindow(t *testing.T) {
 		l := limiter(t, limit.Config{Name: "exact", Algorithm: limit.SlidingWindow, Count: 50, Store: open(t, redis.Config{Address: r.Addr()})})
 		asks = append(asks, asking(l, "k"))
 	}
-	got := load(asks, 100, within(2200*time.Millisecond))
-	for i := range got.admitted {
-		// What was admitted by Redis's clock is noted here by another one, a moment later.
-		if j := i + 50; j < len(got.admitted) && got.admitted[j].Sub(got.admitted[i]) < 850*time.Millisecond {
-			t.Fatalf("51 in %v", got.admitted[j].Sub(got.admitted[i]))
-		}
+	got := storetest.Load(asks, 100, storetest.Within(2200*time.Millisecond))
+	// What was admitted by Redis's clock is noted here by another one, a moment later.
+	if d, ok := got.Closest(50); ok && d < 850*time.Millisecond {
+		t.Fatalf("51 in %v", d)
 	}
-	if len(got.admitted) < 50 {
+	if len(got.Admitted) < 50 {
 		t.Errorf("%v: want 50 at least", got)
 	}
 }
@@ -222,8 +135,8 @@ func TestAGatewayAndAServiceShareALimit(t *testing.T) {
 			}
 			return v.Allowed, limit.Stored
 		}}
-		got := load(asks, 50, within(700*time.Millisecond))
-		if len(got.admitted) != 20 {
+		got := storetest.Load(asks, 50, storetest.Within(700*time.Millisecond))
+		if len(got.Admitted) != 20 {
 			t.Errorf("exact %v: %v, want 20 admitted by both together", exact, got)
 		}
 	}
@@ -248,7 +161,7 @@ func TestLimitsOfOneNameAreOne(t *testing.T) {
 	if passed != 10 {
 		t.Errorf("%d passed, want 10", passed)
 	}
-	eventually(t, "Redis counts this process", func() bool { return s.Stats().Limits[1].Nodes == 1 })
+	storetest.Eventually(t, "Redis counts this process", func() bool { return s.Stats().Limits[1].Nodes == 1 })
 	got := s.Stats().Limits
 	if len(got) != 2 || got[0].Name != "another" || !got[0].Exact ||
 		got[1].Name != "one" || got[1].Exact || got[1].Keys != 1 || got[1].ExcessBound != 0 {
@@ -279,12 +192,12 @@ func TestTheExcessIsBounded(t *testing.T) {
 	} {
 		s := open(t, redis.Config{Address: r.Addr()})
 		l := limiter(t, limit.Config{Count: 20, Per: time.Hour, OnUnreachable: c.what, Store: s})
-		eventually(t, "Redis is in use", func() bool { return s.Stats().Reachable && l.Allow(background, "k") == nil })
+		storetest.Eventually(t, "Redis is in use", func() bool { return s.Stats().Reachable && l.Allow(background, "k") == nil })
 		if got := s.Stats().Limits[0].ExcessBound; got != 0 {
 			t.Errorf("%v: %v while all is well", c.what, got)
 		}
 		r.Kill()
-		eventually(t, "it is known", func() bool { return !s.Stats().Reachable })
+		storetest.Eventually(t, "it is known", func() bool { return !s.Stats().Reachable })
 		if got := s.Stats().Limits[0].ExcessBound; !c.want(got) {
 			t.Errorf("%v: %v in an outage", c.what, got)
 		}
@@ -301,7 +214,7 @@ func TestDecisionsDoNotAllocate(t *testing.T) {
 	s := open(t, redis.Config{Address: r.Addr()})
 	l := limiter(t, limit.Config{Count: 1e6, Burst: 1e6, Store: s})
 	key := strings.Repeat("k", 100)
-	eventually(t, "a thousand requests are decided without asking", func() bool {
+	storetest.Eventually(t, "a thousand requests are decided without asking", func() bool {
 		l.Allow(background, key)
 		waits := s.Stats().Limits[0].Waits
 		n := testing.AllocsPerRun(1000, func() { l.Allow(background, key) })
@@ -335,8 +248,8 @@ func TestAStoppedRedisIsKnownAndComesBack(t *testing.T) {
 				l := limiter(t, limit.Config{Count: 200, Burst: 40, Nodes: 2, Store: s})
 				stores, limits, asks = append(stores, s), append(limits, l), append(asks, asking(l, "k"))
 			}
-			stop, result := make(chan struct{}), make(chan *tally)
-			go func() { result <- load(asks, 400, stop) }()
+			stop, result := make(chan struct{}), make(chan *storetest.Tally[limit.By])
+			go func() { result <- storetest.Load(asks, 400, stop) }()
 			both := func(reachable bool) func() bool {
 				return func() bool {
 					for _, s := range stores {
@@ -347,22 +260,22 @@ func TestAStoppedRedisIsKnownAndComesBack(t *testing.T) {
 					return true
 				}
 			}
-			eventually(t, "Redis is in use", both(true))
+			storetest.Eventually(t, "Redis is in use", both(true))
 			c.stop(r)
-			eventually(t, "processes know that it is gone", both(false))
-			eventually(t, "processes decide by themselves", func() bool { return limits[0].Stats().Alone > 100 && limits[1].Stats().Alone > 100 })
+			storetest.Eventually(t, "processes know that it is gone", both(false))
+			storetest.Eventually(t, "processes decide by themselves", func() bool { return limits[0].Stats().Alone > 100 && limits[1].Stats().Alone > 100 })
 			c.back(r)
-			eventually(t, "processes know that it is back", both(true))
+			storetest.Eventually(t, "processes know that it is back", both(true))
 			trips := stores[0].Stats().Trips
-			eventually(t, "processes ask again", func() bool { return stores[0].Stats().Trips > trips+3 })
+			storetest.Eventually(t, "processes ask again", func() bool { return stores[0].Stats().Trips > trips+3 })
 			close(stop)
 			got := <-result
 			// All were cut off, so their shares take the place of what Redis would have granted; one that was killed may
 			// grant a burst anew.
-			if over := got.over(200); over > 3*40+200*slack {
+			if over := got.Over(200); over > 3*40+200*slack {
 				t.Errorf("%v over the rate: %v", over, got)
 			}
-			if got.by[limit.LocalJudge] == 0 || got.by[limit.Stored] == 0 {
+			if got.By[limit.LocalJudge] == 0 || got.By[limit.Stored] == 0 {
 				t.Errorf("%v: want verdicts of both", got)
 			}
 		})
@@ -395,7 +308,7 @@ func TestWhatBecomesOfRequestsWithoutRedis(t *testing.T) {
 			cfg.Algorithm = limit.SlidingWindow
 		}
 		l := limiter(t, cfg)
-		eventually(t, "it is known", func() bool { return !s.Stats().Reachable })
+		storetest.Eventually(t, "it is known", func() bool { return !s.Stats().Reachable })
 		passed := 0
 		for range 30 {
 			allowed, by := asking(l, "k")()
@@ -430,7 +343,7 @@ func TestWhoeverGivesUpDoesNotWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(background)
 	done := make(chan error)
 	go func() { done <- l.Allow(ctx, "another") }()
-	eventually(t, "it waits", func() bool { return s.Stats().Waiting > 0 })
+	storetest.Eventually(t, "it waits", func() bool { return s.Stats().Waiting > 0 })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -475,7 +388,7 @@ func TestSharedLimitThatChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An exhausted key fills at the new rate, one each 0.18 s.
-	eventually(t, "the new rate holds", func() bool { return l.Allow(background, "k") == nil })
+	storetest.Eventually(t, "the new rate holds", func() bool { return l.Allow(background, "k") == nil })
 }
 
 func TestSettingsThatAreWrong(t *testing.T) {
