@@ -228,11 +228,11 @@ func TestFaultsAreInjected(t *testing.T) {
 			})
 			var lines []string
 			for line := range strings.Lines(p.Log()) {
-				if strings.Contains(line, "fault="+fault+" ") {
+				if strings.Contains(line, `"fault": "`+fault+`"`) {
 					lines = append(lines, line)
 				}
 			}
-			if len(lines) != 1 || !strings.Contains(lines[0], "cause="+cause) || !strings.Contains(lines[0], "spent=") {
+			if len(lines) != 1 || !strings.Contains(lines[0], `"cause": "`+cause+`"`) || !strings.Contains(lines[0], `"spent": `) {
 				t.Errorf("%s: %q", fault, lines)
 			}
 		}

@@ -34,7 +34,7 @@ func (s *state) end(t *terms, wall time.Time) end {
 // log tells of an end: once, and as a warning if somebody has suffered.
 func (s *state) log(t *terms, how end, wall time.Time) {
 	attrs := []any{"fault", s.guard, "experiment", s.experiment, "cause", endWords[how], "spent", s.spent.Load(), "seen", s.seen(),
-		"ran_s", max(0, wall.Sub(time.Unix(0, s.began.Load())).Seconds())}
+		"ran_s", wall.Sub(time.Unix(0, s.began.Load())).Round(time.Second / 10).Seconds()}
 	if t.requests > 0 {
 		attrs = append(attrs, "budget", t.requests)
 	}
