@@ -71,9 +71,8 @@ type state struct {
 		sync.Mutex
 		breaker  *core.Breaker
 		settings *settings
-		seen     [3]uint32 // failures, timeouts, slow, as of the last tick
-		latency  core.Histogram
-		asked    mono.Time // when an ending was counted last
+		seen     core.Counts // as of the last tick
+		asked    mono.Time   // when an ending was counted last
 		records  records
 	}
 }
@@ -175,28 +174,21 @@ func (st *state) count(loop int, admitted *published, e *ending) {
 }
 
 // collect returns how requests ended since the last call. The caller holds mu.
-func (st *state) collect() (c core.Counts) {
-	var now [3]uint32
-	var latency core.Histogram
+func (st *state) collect() core.Counts {
+	all := core.Counts{Run: st.run.Load()}
 	for i := range st.most.Load() {
 		l := st.loops[i].Load()
 		if l == nil {
 			continue
 		}
 		for b := range l.latency {
-			latency[b] += l.latency[b].Load()
+			all.Latency[b] += l.latency[b].Load()
 		}
-		now[0] += l.failures.Load()
-		now[1] += l.timeouts.Load()
-		now[2] += l.slow.Load()
+		all.Failures += l.failures.Load()
+		all.Timeouts += l.timeouts.Load()
+		all.Slow += l.slow.Load()
 	}
-	for b := range latency {
-		c.Latency[b] = latency[b] - st.mu.latency[b]
-	}
-	was := &st.mu.seen
-	c.Failures, c.Timeouts, c.Slow, c.Run = now[0]-was[0], now[1]-was[1], now[2]-was[2], st.run.Load()
-	st.mu.latency, st.mu.seen = latency, now
-	return c
+	return all.News(&st.mu.seen)
 }
 
 // tick hands the counts to the decision and publishes what changed.

@@ -84,9 +84,8 @@ type entry struct {
 		sync.Mutex
 		breaker *core.Breaker
 		ticked  mono.Time
-		seen    [3]uint32 // failures, timeouts, slow, as of the last tick
-		latency core.Histogram
-		used    mono.Time // a tick at which a call had ended
+		seen    core.Counts // as of the last tick
+		used    mono.Time   // a tick at which a call had ended
 	}
 }
 
@@ -164,25 +163,18 @@ func (e *entry) decide(now mono.Time, changes []core.Transition) []core.Transiti
 }
 
 // collect returns how calls ended since the last time. The caller holds mu.
-func (e *entry) collect() (c core.Counts) {
-	var now [3]uint32
-	var latency core.Histogram
+func (e *entry) collect() core.Counts {
+	all := core.Counts{Run: e.run.Load()}
 	for i := range e.ends {
 		s := &e.ends[i]
 		for b := range s.latency {
-			latency[b] += s.latency[b].Load()
+			all.Latency[b] += s.latency[b].Load()
 		}
-		now[0] += s.failures.Load()
-		now[1] += s.timeouts.Load()
-		now[2] += s.slow.Load()
+		all.Failures += s.failures.Load()
+		all.Timeouts += s.timeouts.Load()
+		all.Slow += s.slow.Load()
 	}
-	for b := range latency {
-		c.Latency[b] = latency[b] - e.mu.latency[b]
-	}
-	was := &e.mu.seen
-	c.Failures, c.Timeouts, c.Slow, c.Run = now[0]-was[0], now[1]-was[1], now[2]-was[2], e.run.Load()
-	e.mu.latency, e.mu.seen = latency, now
-	return c
+	return all.News(&e.mu.seen)
 }
 
 // count takes an ending in. It writes nothing that calls share unless there are failures.

@@ -52,6 +52,15 @@ func (c *Counts) subtract(o *Counts) {
 	c.Slow -= o.Slow
 }
 
+// News returns what has come since seen, of counts that are never reset, and keeps them there for the next time. They may wrap at
+// 2^32. Run is as it is now.
+func (c *Counts) News(seen *Counts) Counts {
+	news := *c
+	news.subtract(seen)
+	*seen = *c
+	return news
+}
+
 func ratio(part, of uint32) float64 {
 	if of == 0 {
 		return 0

@@ -101,3 +101,23 @@ func TestTheWindowAgreesWithAListOfAllCounts(t *testing.T) {
 		}
 	}
 }
+
+func TestNewsAreWhatCameSinceAlsoWhereCountsWrap(t *testing.T) {
+	var all, seen Counts
+	all.Failures, all.Timeouts, all.Slow = 1<<32-1, 3, 2
+	all.Latency[5] = 1<<32 - 2
+	all.News(&seen)
+	was := all
+	all.Add(time.Hour, true, true, true)
+	all.Failures++ // wraps once more
+	all.Latency[5] += 4
+	got := all.News(&seen)
+	want := Counts{Failures: 2, Timeouts: 1, Slow: 1, Run: was.Run + 1}
+	want.Latency[5], want.Latency[HistogramBuckets-1] = 4, 1
+	if got != want || seen != all {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if again := all.News(&seen); again.Total() != 0 || again.Failures != 0 {
+		t.Errorf("told twice: %+v", again)
+	}
+}
