@@ -1,6 +1,7 @@
 package limit_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,13 +48,13 @@ func ExampleLimiter_Set() {
 		fmt.Println(err)
 		return
 	}
-	first, _ := l.Take(background, "report", 1)
-	_, err = l.Take(background, "report", 1)
+	first, _ := l.Take(context.Background(), "report", 1)
+	_, err = l.Take(context.Background(), "report", 1)
 	fmt.Println(errors.Is(err, limit.ErrRefused))
 	if err := l.Set(limit.Config{Algorithm: limit.Concurrency, Count: 2}); err != nil {
 		fmt.Println(err)
 	}
-	second, err := l.Take(background, "report", 1)
+	second, err := l.Take(context.Background(), "report", 1)
 	fmt.Println(err, second.Decision.Used, "of", second.Decision.Quota)
 	first.Release()
 	second.Release()
