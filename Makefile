@@ -1,9 +1,9 @@
 # Bare `make` lists what it can do. What a target does stands in build/, one script each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check lint fmt fuzz bench kafka pgo clean
+.PHONY: help demo build test check lint fmt fuzz bench bench-kit kafka pgo clean
 
 help: ## list what there is to do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## build, then run a gateway on :8080 with three small upstreams; ends on Ctrl-C
 	./yumen demo
@@ -27,6 +27,9 @@ fuzz: ## fuzz every parser for longer: make fuzz TIME=5m [NAME=FuzzRequest]
 
 bench: build ## the side-by-side table beside nginx and HAProxy, into bench/REPORT.md: make bench [ARGS='-rounds 9']
 	go run ./bench/run $(ARGS)
+
+bench-kit: ## packages of the kit beside what others use, into bench/KIT.md: make bench-kit [ARGS='-rounds 3']
+	go -C bench/kit test -count=1 -run TestReport -timeout 30m -v -report ../KIT.md $(ARGS)
 
 kafka: ## run one Apache Kafka node on 127.0.0.1:9092 for tests, until Ctrl-C: make kafka [PORT=9092]
 	build/kafka run $(PORT)
