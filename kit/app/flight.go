@@ -3,8 +3,11 @@ package app
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/yumen-io/yumen/internal/mono"
 )
 
 // shards of a flight: more than there are processors in most machines, so that two requests seldom want the same one.
@@ -27,7 +30,7 @@ type flight struct {
 // seat is a request: what it is called in two parts, so that nothing need be joined for it, and since when.
 type seat struct {
 	verb, path string
-	began      time.Time
+	began      mono.Time
 	taken      bool
 }
 
@@ -38,7 +41,7 @@ type ticket struct{ shard, slot uint32 }
 func (f *flight) begin(verb, path string) ticket {
 	n := rand.Uint32() % shards
 	s := &f.shards[n]
-	began := time.Now()
+	began := mono.Now()
 	s.Lock()
 	defer s.Unlock()
 	if len(s.free) == 0 {
@@ -73,7 +76,7 @@ func (f *flight) count() (n int) {
 
 // names are up to namedMax of them, and how many there are beside.
 func (f *flight) names() (names []string, more int) {
-	now := time.Now()
+	now := mono.Now()
 	for i := range f.shards {
 		s := &f.shards[i]
 		s.Lock()
@@ -83,7 +86,7 @@ func (f *flight) names() (names []string, more int) {
 			case len(names) == namedMax:
 				more++
 			default:
-				names = append(names, fmt.Sprintf("%s%.200s for %v", at.verb, at.path, now.Sub(at.began).Round(time.Millisecond)))
+				names = append(names, fmt.Sprintf("%.200s for %v", strings.TrimSpace(at.verb+" "+at.path), now.Sub(at.began).Round(time.Millisecond)))
 			}
 		}
 		s.Unlock()

@@ -38,6 +38,7 @@ const (
 	callService = "work"     // by gRPC
 	webService  = "work-web" // by HTTP
 	workTakes   = 3 * time.Millisecond
+	hearAfter   = 150 * time.Millisecond
 	longTakes   = 400 * time.Millisecond // longer than some phases of the drain
 )
 
@@ -249,10 +250,11 @@ func TestThreeInstancesAreRestartedUnderLoad(t *testing.T) {
 		return "", longCall(s)
 	})
 	for first := range 6 {
+		// These callers hear late: they look at who is registered now and then, as one does who asks a name server.
+		set, heard := webs.Set().Instances, time.Now()
 		again("http", func(n int) (string, error) {
-			set := webs.Set().Instances
-			if len(set) == 0 {
-				return "", fmt.Errorf("nobody is registered")
+			if time.Since(heard) > hearAfter {
+				set, heard = webs.Set().Instances, time.Now()
 			}
 			i := set[(first+n)%len(set)]
 			// POST, which no transport sends twice: what is lost shows.
@@ -275,7 +277,7 @@ func TestThreeInstancesAreRestartedUnderLoad(t *testing.T) {
 	if failed := c.failures(); len(failed) > 0 {
 		t.Errorf("%d calls failed of %d:\n%s", len(failed), c.total.Load(), strings.Join(failed, "\n"))
 	}
-	t.Logf("%d calls, %v", c.total.Load(), c.calls)
+	t.Logf("%d calls", c.total.Load())
 
 	// That the callers would notice: an instance that is killed costs them some.
 	must(t, instances[0].cmd.Process.Kill())
