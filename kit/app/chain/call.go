@@ -135,6 +135,7 @@ type state struct {
 	call            Call
 	own             answer.Recorder // of HTTP, where nobody outside has one
 	at              *answer.Recorder
+	named           bool // by Config.Route
 }
 
 type stateKey struct{}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/yumen-io/yumen/kit/breaker"
 	"github.com/yumen-io/yumen/kit/limit"
 )
 
@@ -99,6 +100,8 @@ func (c *Chain) endGRPC(s *state, err error) {
 		s.call.stage = s.call.at
 		if r := (*limit.Error)(nil); errors.As(err, &r) {
 			s.call.reason = r.Decision.Reason
+		} else if s.call.stage == StageBreaker {
+			s.call.reason = breaker.ReasonOpen
 		}
 	}
 	code := codes.OK

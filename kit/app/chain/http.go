@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"runtime"
 
+	"github.com/yumen-io/yumen/kit/breaker"
 	"github.com/yumen-io/yumen/kit/internal/answer"
 )
 
@@ -60,10 +61,9 @@ func (e *entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.cfg.Route != nil {
 		s.call.method = c.cfg.Route(r)
 	}
-	if s.call.method == "" {
+	s.named = s.call.method != ""
+	if !s.named {
 		s.call.method = r.Pattern
-	} else {
-		r.Pattern = s.call.method // of refused requests, and of routers that say nothing
 	}
 	s.call.rule = c.ruleOf(s.call.method)
 	cancel, over := c.clientDeadline(s, r)
@@ -103,7 +103,9 @@ func (e *entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // connection, or half an answer would look like a whole one.
 func (c *Chain) endHTTP(s *state, r, inner *http.Request, returned bool, panicked any) (cut bool) {
 	keepRouted(r, inner)
-	if r.Pattern != "" {
+	if s.named {
+		r.Pattern = s.call.method // for metrics: refused requests have no other name, and others should have the same
+	} else {
 		s.call.method = r.Pattern
 	}
 	if f := inner.MultipartForm; f != nil {
@@ -127,6 +129,9 @@ func (c *Chain) endHTTP(s *state, r, inner *http.Request, returned bool, panicke
 	}
 	if s.call.stage == StageNone && s.call.at != StageNone {
 		s.call.stage = s.call.at // whose guard did not let it pass
+		if s.call.stage == StageBreaker {
+			s.call.reason = breaker.ReasonOpen
+		}
 	}
 	if s.call.stage != StageNone {
 		c.stats.refused[s.call.stage].Add(1)
