@@ -46,6 +46,8 @@ type EndpointStatus struct {
 	Idle        int           `json:"idle"`
 	Waiting     int           `json:"waiting"`
 	Latency     time.Duration `json:"latency_ns"`
+	// Factors are what load_aware goes by; nil for the others.
+	Factors *EndpointFactors `json:"factors,omitempty"`
 }
 
 // healthy is the state word of an endpoint that nothing speaks against.
@@ -77,6 +79,7 @@ func (cl *cluster) status() ClusterStatus {
 			State: cmp.Or(st.State, healthy), For: st.For, Why: st.Why, LastError: st.LastError, LastCheck: st.LastCheck,
 			Effective: load.Effective, InPool: load.InPool, InFlight: load.InFlight, Connections: load.Connections,
 			Idle: load.Idle, Waiting: load.Waiting, Latency: load.Latency,
+			Factors: factorsOf(load.Factors),
 		}
 		if t.Name != e.Address {
 			e.Name = t.Name

@@ -222,6 +222,8 @@ func (a *Attempt) ReceiveInterim(_ *engine.Stream, h *message.Head) {
 func (a *Attempt) ReceiveHead(s *engine.Stream, h *message.Head, end bool) {
 	x := a.x
 	a.headAt = x.w.now()
+	a.given.Answered()
+	a.given.ReadLoad(&h.Fields)
 	if end {
 		a.stream = nil
 	}
@@ -360,6 +362,7 @@ func (a *Attempt) ReceiveEnd(_ *engine.Stream, trailers *message.Fields) {
 
 func (a *Attempt) end(trailers *message.Fields) {
 	x := a.x
+	a.given.ReadLoad(trailers)
 	a.judgeCall(trailers)
 	if x.translator != nil {
 		a.endTranslated(trailers)

@@ -74,6 +74,7 @@ func EndpointsText(c control.ClusterStatus) string {
 	}
 	// Writing to memory does not fail.
 	_ = table.Flush()
+	b.WriteString(factorsText(&c))
 	for _, u := range c.Unresolved {
 		fmt.Fprintf(&b, "  %s does not resolve: %s\n", u.Name, u.Why)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/yumen-io/yumen/gateway/upstream"
 	"github.com/yumen-io/yumen/policy/balance"
 	"github.com/yumen-io/yumen/policy/health"
+	"github.com/yumen-io/yumen/policy/loadaware"
 	"github.com/yumen-io/yumen/policy/retry"
 )
 
@@ -53,9 +54,10 @@ func (c *compiler) clusterPlan(said *config.Cluster, limits *h1.Limits) *Cluster
 			Name: said.Name,
 			Balance: balance.Config{
 				Algorithm: algorithm, SlowStart: said.SlowStart,
-				PanicThreshold: orNever(said.PanicThreshold.Fraction()),
+				PanicThreshold: orNever(said.PanicThreshold.Fraction()), Load: loadSettings(&said.Balance),
 			},
-			Health: health.Config{Passive: passive(said.Eject)},
+			KeepReports: said.Balance.KeepReports,
+			Health:      health.Config{Passive: passive(said.Eject)},
 			Pool: upstream.PoolConfig{
 				ConnsMax:       said.Connections.PerEndpoint,
 				IdleMax:        said.Connections.Idle,
@@ -124,6 +126,14 @@ func (c *compiler) checkAddresses(p *ClusterPlan, where func(config.Pos, string)
 		}
 		first[e.Addr] = i
 	}
+}
+
+// loadSettings are those of load_aware, for which alone the document has them.
+func loadSettings(said *config.Balance) loadaware.Settings {
+	if said.Algorithm != config.LoadAware {
+		return loadaware.Settings{}
+	}
+	return loadaware.Settings{LatencyScale: said.LatencyScale, Floor: said.Floor.Fraction(), RatioMax: float64(said.RatioMax)}
 }
 
 // orNever turns the zero of documents, which means none, into what policies call none: their zero is a default.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"sync"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -11,6 +12,12 @@ type Balance struct {
 	Pos
 	Algorithm Algorithm
 	Key       *HashKey // of Maglev; nil for the others
+
+	// Of LoadAware; they mean nothing to the others.
+	LatencyScale time.Duration
+	Floor        Percent // above 0
+	RatioMax     int
+	KeepReports  bool
 }
 
 // Algorithm is a way to choose an endpoint.
@@ -24,6 +31,7 @@ const (
 	LeastRequest Algorithm = "least_request"
 	TwoChoices   Algorithm = "two_choices" // the better of two by load and moving latency
 	Maglev       Algorithm = "maglev"      // consistent hashing
+	LoadAware    Algorithm = "load_aware"  // by reported load, latency and failures
 )
 
 // HashKey is what a request is hashed by.
@@ -47,8 +55,18 @@ const (
 )
 
 func algorithm() kind[Algorithm] {
-	return choice("balancing algorithm", RoundRobin, Weighted, Random, LeastRequest, TwoChoices, Maglev)
+	return choice("balancing algorithm", RoundRobin, Weighted, Random, LeastRequest, TwoChoices, Maglev, LoadAware)
 }
+
+// isLoadAware tells of a balance to which the keys of load_aware mean something.
+func isLoadAware(v *Balance) bool { return v.Algorithm == LoadAware }
+
+// loadAwareKeys are the names of those keys.
+var loadAwareKeys = [...]string{"latency_scale", "floor", "ratio_max", "keep_reports"}
+
+// slowStartLoadAware is what slow_start is for load_aware where nothing else is said: what is known of an endpoint is known after
+// some seconds, and until then it must not be given all that the others are too loaded for.
+const slowStartLoadAware = 10 * time.Second
 
 var balanceObject = sync.OnceValue(func() *object[Balance] {
 	return &object[Balance]{
@@ -57,9 +75,17 @@ var balanceObject = sync.OnceValue(func() *object[Balance] {
 		pos:   func(v *Balance) *Pos { return &v.Pos },
 		keys: []key[Balance]{
 			def("algorithm", algorithm(), func(v *Balance) *Algorithm { return &v.Algorithm }, RoundRobin,
-				`round_robin (in turn), weighted (in turn, by weight), random, least_request (the fewest under way), two_choices (the better of two by load and latency), maglev (the same key, the same endpoint). In turn is the default everyone expects; weights that differ make it weighted.`),
+				`round_robin (in turn), weighted (in turn, by weight), random, least_request (the fewest under way), two_choices (the better of two by load and latency), maglev (the same key, the same endpoint), load_aware (by the load that endpoints report, by latency and by failures). In turn is the default everyone expects; weights that differ make it weighted.`),
 			may("key", present(hashKeyObject), func(v *Balance) **HashKey { return &v.Key },
 				`What maglev hashes. By default client_address.`),
+			def("latency_scale", duration(time.Millisecond, time.Minute), func(v *Balance) *time.Duration { return &v.LatencyScale }, 100*time.Millisecond,
+				`For load_aware: the latency that brings a weight down to a third. 100ms tells services apart that answer in tens of milliseconds.`).when(isLoadAware),
+			def("floor", percent(), func(v *Balance) *Percent { return &v.Floor }, Percent(5),
+				`For load_aware: the part of its weight that an endpoint keeps whatever it reports. With 5% a process that is close to its memory limit and well still gets something.`).when(isLoadAware),
+			def("ratio_max", integer(1, 1000), func(v *Balance) *int { return &v.RatioMax }, 10,
+				`For load_aware: by how many times the best part may exceed the worst. Ten, so that one fast endpoint does not draw everybody's traffic.`).when(isLoadAware),
+			def("keep_reports", boolean(), func(v *Balance) *bool { return &v.KeepReports }, false,
+				`For load_aware: leave the fields endpoint-load-metrics and endpoint-load-metrics-bin in answers. Off, since how busy a server is is no business of clients.`).when(isLoadAware),
 		},
 		short: &short[Balance]{
 			about:  "the name of an algorithm",
@@ -73,6 +99,14 @@ var balanceObject = sync.OnceValue(func() *object[Balance] {
 				v.Key = &HashKey{Source: HashClientAddress}
 			case v.Algorithm != Maglev && v.Key != nil:
 				d.fail(g.key("key"), "use algorithm: maglev, or remove the key", "%s does not hash, so that a key means nothing", v.Algorithm)
+			}
+			for _, name := range loadAwareKeys {
+				if said := g.key(name); said != nil && v.Algorithm != LoadAware {
+					d.fail(said, "use algorithm: load_aware, or remove "+name, "%s does not weigh by load, so that %s means nothing", v.Algorithm, name)
+				}
+			}
+			if said := g.key("floor"); said != nil && v.Floor == 0 && v.Algorithm == LoadAware {
+				d.fail(said, "write 1% or more", "an endpoint that gets nothing is never seen to recover")
 			}
 		},
 	}

@@ -70,7 +70,7 @@ var clusterObject = sync.OnceValue(func() *object[Cluster] {
 			always("balance", section(balanceObject), func(v *T) *Balance { return &v.Balance },
 				`Which endpoint takes the next request.`),
 			def("slow_start", orOff(duration(time.Millisecond, time.Hour)), func(v *T) *time.Duration { return &v.SlowStart }, 0,
-				`The time in which an endpoint that came back is led up to its full share. Off: most servers are ready when they say so.`),
+				`The time in which an endpoint that came back is led up to its full share. 10s with load_aware, else off: most servers are ready when they say so.`),
 			def("panic_threshold", orOff(percent()), func(v *T) *Percent { return &v.PanicThreshold }, 0,
 				`Below this share of healthy endpoints health is ignored and all are used, so that the few left are not crushed. Off: nothing healthy then means 503 at once, with the reason.`),
 			off("health", healthObject, func(v *T) **Health { return &v.Health },
@@ -106,6 +106,9 @@ var clusterObject = sync.OnceValue(func() *object[Cluster] {
 
 func checkCluster(d *decoder, n *yaml.Node, v *Cluster, g given[Cluster]) {
 	settleProtocol(d, v, g)
+	if v.Balance.Algorithm == LoadAware && g.key("slow_start") == nil {
+		v.SlowStart = slowStartLoadAware
+	}
 	at := n
 	if said := g.key("endpoints"); said != nil {
 		at = said

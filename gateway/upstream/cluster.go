@@ -31,6 +31,9 @@ type Spec struct {
 	Dial    engine.DialConfig // the server's name of its TLS may be left to the targets
 	Proxy   int               // version of the PROXY header that begins a passage of bytes; 0: none
 	Retry   retry.BudgetConfig
+	// KeepReports leaves reports of load in the answers that clients get. Without it they are taken out where the cluster
+	// balances by them: how busy a server is, and by which names it is measured, is nobody else's business.
+	KeepReports bool
 }
 
 // QueueTimeout is how long a request waits for a connection.
@@ -148,6 +151,7 @@ type Given struct {
 	set      *balance.Set
 	index    int
 	began    mono.Time
+	answered bool // the head of the answer came
 }
 
 // Start notes that a request is given to e.
@@ -155,6 +159,14 @@ func (e *Endpoint) Start() Given {
 	now := e.cluster.w.Loop.Now()
 	e.cluster.set.Start(e.index, now)
 	return Given{endpoint: e, set: e.cluster.set, index: e.index, began: now}
+}
+
+// Answered notes that the head of the answer came. Once is enough.
+func (l *Given) Answered() {
+	if !l.answered {
+		l.answered = true
+		l.set.Answered(l.index, l.endpoint.cluster.w.Loop.Now())
+	}
 }
 
 // Judge notes a word on the endpoint's health before the request has ended: a tunnel stands, and may for long.
@@ -165,6 +177,10 @@ func (l *Given) Judge(outcome health.Outcome) {
 // Done notes how the request ended: headAfter is when the response's head came, or the failure.
 func (l *Given) Done(outcome health.Outcome, headAfter time.Duration) {
 	now := l.endpoint.cluster.w.Loop.Now()
+	if l.answered {
+		l.answered = false
+		l.set.Ended(l.index)
+	}
 	l.set.Done(l.index, now, headAfter, resultOf(outcome))
 	l.endpoint.judged.observe(l.endpoint.cluster, outcome)
 }
@@ -221,6 +237,10 @@ type Load struct {
 	Weight                               uint32
 	Priority                             uint8
 	InPool                               bool // may be chosen by a first attempt
+	// Factors are what a load-aware choice goes by, on the loop that has sent the endpoint the most requests; nil for other
+	// algorithms. Calls, Failed and Malformed in it are of all loops.
+	Factors *balance.Factors
+	calls   uint64 // of the loop that Factors are of
 }
 
 // addLoads adds this loop's part.
@@ -233,6 +253,27 @@ func (c *Cluster) addLoads(sum map[netip.AddrPort]Load) {
 		l.Waiting += e.queue.n
 		l.Latency = max(l.Latency, v.Latency)
 		l.Effective, l.Weight, l.Priority, l.InPool = v.Effective, v.Weight, v.Priority, v.InPool
+		l.Factors, l.calls = addFactors(l.Factors, v.Factors, l.calls)
+		if l.Factors != nil {
+			l.Effective = l.Factors.Final
+		}
 		sum[e.addr] = l
 	}
+}
+
+// addFactors adds those of another loop to the sum of some, of which the busiest loop had calls.
+func addFactors(sum, more *balance.Factors, calls uint64) (*balance.Factors, uint64) {
+	switch {
+	case more == nil:
+		return sum, calls
+	case sum == nil:
+		return more, more.Calls
+	}
+	busiest := sum
+	if more.Calls > calls {
+		busiest, calls = more, more.Calls
+	}
+	all := *busiest
+	all.Calls, all.Failed, all.Malformed = sum.Calls+more.Calls, sum.Failed+more.Failed, sum.Malformed+more.Malformed
+	return &all, calls
 }
