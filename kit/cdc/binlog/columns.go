@@ -20,6 +20,7 @@ type columns struct {
 	width []int      // of BINARY columns, whose zeros at the end the binlog leaves out
 	terms [][]string // of ENUM and SET columns
 	key   []int
+	zone  *time.Location // in which the library writes TIMESTAMPs
 }
 
 type columnKind uint8
@@ -37,12 +38,12 @@ const (
 )
 
 // newColumns returns nil if the event does not have the columns' names.
-func newColumns(t *replication.TableMapEvent, charsets map[uint64]string) *columns {
+func newColumns(t *replication.TableMapEvent, charsets map[uint64]string, zone *time.Location) *columns {
 	n := int(t.ColumnCount)
 	if len(t.ColumnName) != n {
 		return nil
 	}
-	c := &columns{of: t, names: make([]string, n), kinds: make([]columnKind, n), width: make([]int, n), terms: make([][]string, n)}
+	c := &columns{of: t, names: make([]string, n), kinds: make([]columnKind, n), width: make([]int, n), terms: make([][]string, n), zone: zone}
 	collations, enums, sets, termCollations := t.CollationMap(), t.EnumStrValueMap(), t.SetStrValueMap(), t.EnumSetCollationMap()
 	for i := range n {
 		c.names[i] = string(t.ColumnName[i])
@@ -141,7 +142,7 @@ func (c *columns) value(i int, v any) any {
 	case string:
 		switch c.kinds[i] {
 		case timestamp:
-			return instant(v)
+			return instant(v, c.zone)
 		case latin1:
 			return fromLatin1(v)
 		case raw:
@@ -181,12 +182,12 @@ func (c *columns) joined(i int, v uint64) string {
 	return strings.Join(names, ",")
 }
 
-func instant(s string) time.Time {
-	t, err := time.ParseInLocation(time.DateTime, s, time.UTC) // takes a fraction too
+func instant(s string, zone *time.Location) time.Time {
+	t, err := time.ParseInLocation(time.DateTime, s, zone) // takes a fraction too
 	if err != nil {
 		return time.Time{}
 	}
-	return t
+	return t.UTC()
 }
 
 func pad(b []byte, width int) []byte {

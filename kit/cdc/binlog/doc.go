@@ -2,8 +2,8 @@
 // nothing but a position: see package cdc for what it promises and what an Event holds.
 //
 // The server needs log_bin, binlog_format=ROW, binlog_row_image=FULL, binlog_row_metadata=FULL (MariaDB from 10.5, MySQL from
-// 8.0.1), and on MySQL gtid_mode=ON; Run says which is missing. The user needs REPLICATION SLAVE, on MariaDB REPLICATION CLIENT
-// or BINLOG MONITOR, and SELECT on information_schema, which everybody has.
+// 8.0.1), and on MySQL gtid_mode=ON; Run says which is missing. The user needs REPLICATION SLAVE, REPLICATION CLIENT (which
+// MariaDB also calls BINLOG MONITOR), and SELECT on information_schema, which everybody has.
 //
 // # When the server is gone
 //

@@ -246,7 +246,7 @@ func (s *Source) follow(ctx context.Context, server *server, pause *handover.Bac
 		failures <- err
 	})
 	t := &transactions{
-		source: s.config.Name, filter: s.filter, charsets: server.charsets, epoch: s.nextEpoch, epochNo: s.at.Epoch,
+		source: s.config.Name, filter: s.filter, charsets: server.charsets, local: time.Local, epoch: s.nextEpoch, epochNo: s.at.Epoch,
 		done: position, file: s.at.File, offset: s.at.Offset,
 	}
 	return s.read(ctx, in.events, failures, t, server.origin, pause)

@@ -21,6 +21,9 @@ type transactions struct {
 	source   string
 	filter   *filter
 	charsets map[uint64]string
+	// local is the zone in which the library writes the times of compressed transactions, which is that of the process: the
+	// zone that it is told to write in does not reach them.
+	local *time.Location
 	// epoch begins a new one and returns its number.
 	epoch func() uint64
 
@@ -36,6 +39,7 @@ type transactions struct {
 	standalone bool // it is one statement, and nothing says COMMIT
 	begun      bool // a BEGIN has been seen
 	xa         bool // prepared: its rows are not committed yet
+	compressed bool // what is added comes out of a compressed transaction
 	index      int
 	time       time.Time
 
@@ -67,6 +71,8 @@ func (t *transactions) add(e *replication.BinlogEvent) error {
 	case *replication.GtidTaggedLogEvent:
 		return t.beginMySQL(e, &ev.GTIDEvent)
 	case *replication.TransactionPayloadEvent:
+		t.compressed = true
+		defer func() { t.compressed = false }()
 		for _, inner := range ev.Events {
 			if inner.Header.LogPos == 0 {
 				inner.Header.LogPos = e.Header.LogPos
@@ -80,7 +86,11 @@ func (t *transactions) add(e *replication.BinlogEvent) error {
 			t.tables = make(map[*replication.TableMapEvent]*columns)
 		}
 		if t.filter.follows(string(ev.Schema), string(ev.Table)) {
-			t.tables[ev] = newColumns(ev, t.charsets)
+			zone := time.UTC
+			if t.compressed {
+				zone = t.local
+			}
+			t.tables[ev] = newColumns(ev, t.charsets, zone)
 		}
 	case *replication.RowsEvent:
 		return t.rows(e, ev)
