@@ -82,7 +82,8 @@ type Cache[K comparable, V any] struct {
 	epoch    atomic.Uint64 // records of an older one may be old
 	followed atomic.Int64  // mono.Time: the feed was read to its end; 0 for not yet
 
-	feed    feed // of the follower
+	given   given // numbers of the feed
+	feed    feed  // of the follower
 	base    context.Context
 	cancel  context.CancelFunc
 	ended   chan struct{} // the follower has

@@ -8,6 +8,7 @@ import (
 	mathrand "math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -48,7 +49,7 @@ func (c *Cache[K, V]) invalidate(ctx context.Context, events []Event[K]) error {
 		return ErrUnreachable
 	}
 	trips := make([]trip, 0, len(events))
-	entries := []string{rand.Text(), strconv.Itoa(c.cfg.Redis.FeedLength), "0"}
+	entries := append(make([]string, 0, 1+4*len(events)), "0")
 	keep := flag(c.cfg.StaleFor > 0)
 	for i := range events {
 		name, err := c.name(events[i].Key)
@@ -110,7 +111,7 @@ func (c *Cache[K, V]) InvalidateAll(ctx context.Context, reason string) error {
 	if !c.link.up.Load() {
 		return ErrUnreachable
 	}
-	epoch, err := c.publish(ctx, []string{rand.Text(), strconv.Itoa(c.cfg.Redis.FeedLength), "1"})
+	epoch, err := c.publish(ctx, []string{"1"})
 	if err != nil {
 		return fmt.Errorf("cache %s: beginning an epoch: %w", c.cfg.Name, err)
 	}
@@ -119,17 +120,49 @@ func (c *Cache[K, V]) InvalidateAll(ctx context.Context, reason string) error {
 	return nil
 }
 
-// publish returns the epoch.
+// publish adds to the feed, and returns the epoch.
 func (c *Cache[K, V]) publish(ctx context.Context, args []string) (uint64, error) {
-	m, err := c.link.do(ctx, trip{&publishScript, []string{c.link.head, c.link.feed}, args})
+	feed := c.feedArgs()
+	m, err := c.link.do(ctx, trip{&publishScript, []string{c.link.head, c.link.feed}, append(feed, args...)})
 	if err != nil {
 		return 0, err
 	}
-	s, err := m.ToString()
-	if err != nil {
+	parts, err := m.ToArray()
+	if err != nil || len(parts) != 3 {
+		return 0, errors.Join(errGarbage, err)
+	}
+	gen, err := parts[0].ToString()
+	seq, err2 := number(parts[1])
+	epoch, err3 := number(parts[2])
+	if err := errors.Join(err, err2, err3); err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(s, 10, 64)
+	c.given.note(gen, seq, feed[0])
+	return epoch, nil
+}
+
+// feedArgs are the arguments that scripts of the feed begin with.
+func (c *Cache[K, V]) feedArgs() []string {
+	c.given.Lock()
+	defer c.given.Unlock()
+	return []string{rand.Text(), strconv.Itoa(c.cfg.Redis.FeedLength), c.given.gen, strconv.FormatUint(c.given.seq, 10), c.given.mark}
+}
+
+// given is the last number of the feed that this node knows to have been given, by itself or by another. A Redis that has another entry under it has
+// forgotten the end of the feed, and gone on since.
+type given struct {
+	sync.Mutex
+	gen  string
+	seq  uint64
+	mark string // "" if unknown
+}
+
+func (g *given) note(gen string, seq uint64, mark string) {
+	g.Lock()
+	defer g.Unlock()
+	if gen != g.gen || seq > g.seq {
+		g.gen, g.seq, g.mark = gen, seq, mark
+	}
 }
 
 // raise takes over a newer epoch. The epoch comes before the era, so that who sees the new era has the new epoch.
@@ -232,10 +265,9 @@ func (c *Cache[K, V]) read() error {
 // readSome reads some of the feed, and tells whether that was all.
 func (c *Cache[K, V]) readSome() (whole bool, err error) {
 	f := &c.feed
-	m, err := c.link.do(c.base, trip{&followScript, []string{c.link.head, c.link.feed}, []string{
-		rand.Text(), strconv.Itoa(c.cfg.Redis.FeedLength), f.gen,
+	m, err := c.link.do(c.base, trip{&followScript, []string{c.link.head, c.link.feed}, append(c.feedArgs(),
 		strconv.FormatUint(f.last, 10), strconv.FormatUint(f.last+1, 10), strconv.Itoa(feedRead),
-	}})
+	)})
 	if err != nil {
 		return false, err
 	}
@@ -256,11 +288,13 @@ func (c *Cache[K, V]) readSome() (whole bool, err error) {
 			c.lostTrack("the feed was forgotten", 0)
 		}
 		f.gen, f.last = gen, seq
+		c.given.note(gen, seq, "")
 		c.epoch.Store(epoch)
 		c.local.era.Add(1)
 		return true, nil
 	}
 	c.raise(epoch)
+	c.given.note(gen, f.last, "") // if an answer that came late has put an older generation there
 	for i := range entries {
 		n, err := strconv.ParseUint(strings.TrimSuffix(entries[i].ID, "-0"), 10, 64)
 		if err != nil {
@@ -270,6 +304,7 @@ func (c *Cache[K, V]) readSome() (whole bool, err error) {
 			c.lostTrack("the feed has a hole", n-f.last-1)
 		}
 		f.last = n
+		c.given.note(gen, n, entries[i].FieldValues["m"])
 		c.apply(entries[i].FieldValues)
 	}
 	if len(entries) == feedRead {

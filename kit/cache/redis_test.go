@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"github.com/yumen-io/yumen/internal/mono"
 	"github.com/yumen-io/yumen/kit/internal/servers/redis"
 )
 
@@ -533,6 +534,72 @@ func TestARedisThatForgetsTheEndOfItsFeedBeginsANewEpoch(t *testing.T) {
 	do("HSET", c.link.head, "seq", "0")
 	until(t, "a new epoch", func() bool { return c.Stats().Epochs == 1 })
 	wantAnswer(t, c, "a", 2, Loader)
+}
+
+// A failover so quick that nobody sees Redis gone, and a publisher so busy that the feed is as long as before when it is read
+// next: the number alone says nothing.
+func TestARedisThatForgotTheEndOfItsFeedAndHasPassedItBeginsANewEpoch(t *testing.T) {
+	for _, publisher := range []string{"the reader itself", "another node"} {
+		t.Run(publisher, func(t *testing.T) {
+			s := redis.Start(t)
+			rows := newTable()
+			var nodes [2]*Cache[string, uint64]
+			for i := range nodes {
+				c, err := prepare(Config[string, uint64]{
+					Name: "test", Load: rows.load, NoEarlyRefresh: true, Logger: slog.New(slog.DiscardHandler),
+					Redis: Redis{Addresses: []string{s.Addr()}, Timeout: 500 * time.Millisecond, NoTracking: true},
+				}, mono.Now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				close(c.ended) // the test follows the feed
+				t.Cleanup(c.Close)
+				nodes[i] = c
+			}
+			read := func() {
+				for _, c := range nodes {
+					if err := c.read(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			do := raw(t, s.Addr())
+			c := nodes[0]
+			read()
+			invalidate(t, c, Event[string]{Key: "b", Version: 1})
+			read()
+			wantAnswer(t, c, "a", 1, Loader)
+			keys := []string{c.link.keyOf("a"), c.link.head, c.link.feed}
+			before := make([]string, len(keys))
+			for i, key := range keys {
+				dump := do("DUMP", key)
+				before[i], _ = dump.ToString()
+			}
+			rows.set("a", 2)
+			invalidate(t, c, Event[string]{Key: "a", Version: 2})
+			if publisher == "another node" {
+				read()
+			}
+			for i, key := range keys {
+				do("RESTORE", key, "0", before[i], "REPLACE")
+			}
+			told := nodes[0]
+			if publisher == "another node" {
+				told = nodes[1]
+			}
+			for n := range uint64(3) {
+				invalidate(t, told, Event[string]{Key: "b", Version: n + 2})
+			}
+			read()
+			read()
+			for i, c := range nodes {
+				if s := c.Stats(); s.Epochs != 1 {
+					t.Errorf("node %d: %d epochs", i, s.Epochs)
+				}
+			}
+			wantAnswer(t, c, "a", 2, Loader)
+		})
+	}
 }
 
 func TestRedisThatWasDownAtTheStart(t *testing.T) {

@@ -125,7 +125,11 @@ end
 return 1
 `)
 
-// The feed is a stream of what was changed, numbered without holes, and a hash of its generation, last number, and the epoch.
+// The feed is a stream of what was changed, numbered without holes, and a hash of its generation, last number, and the epoch. Its scripts begin with the
+// same arguments: a random word, which is the generation if there is none, and the mark of what is added; the length of the feed; and what the
+// node knows of it: the generation, the last number that was given, and its mark ("" if unknown).
+// If Redis remembers less than that, or something else under the number since it has gone on meanwhile, it has lost changes, and perhaps forgotten
+// deletions: a new epoch begins.
 const luaFeed = luaNow + `
 if redis.call('HEXISTS', KEYS[1], 'gen') == 0 then
 	redis.call('DEL', KEYS[2])
@@ -133,39 +137,46 @@ if redis.call('HEXISTS', KEYS[1], 'gen') == 0 then
 end
 local h = redis.call('HMGET', KEYS[1], 'gen', 'seq', 'epoch')
 local gen, seq, epoch = h[1], tonumber(h[2]), tonumber(h[3])
-local function add(length, ...)
+local function add(...)
 	seq = seq + 1
-	redis.call('XADD', KEYS[2], 'MAXLEN', '~', length, int(seq) .. '-0', ...)
+	redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], int(seq) .. '-0', 'm', ARGV[1], ...)
 end
-local function bump(length)
+local function bump()
 	epoch = math.max(epoch + 1, now)
-	add(length, 'b', '1')
+	add('b', '1')
 end
 local function save() redis.call('HSET', KEYS[1], 'seq', int(seq), 'epoch', int(epoch)) end
+if gen == ARGV[3] then
+	local known = tonumber(ARGV[4])
+	local lost = seq < known
+	if not lost and known > 0 and ARGV[5] ~= '' then
+		local e = redis.call('XRANGE', KEYS[2], ARGV[4] .. '-0', ARGV[4] .. '-0')
+		lost = #e == 1 and e[1][2][1] == 'm' and e[1][2][2] ~= ARGV[5]
+	end
+	if lost then
+		redis.call('DEL', KEYS[2])
+		seq = math.max(seq, known)
+		bump()
+		save()
+	end
+end
 `
 
-// publishScript: KEYS head, feed; ARGV a generation if there is none, length of the feed, 1 to begin a new epoch, then for each event its key, version,
-// 1 for a deletion, time (ms). Returns the epoch.
+// publishScript: KEYS head, feed; ARGV those of the feed, 1 to begin a new epoch, then for each event its key, version, 1 for a deletion, time (ms).
+// Returns generation, last number, epoch.
 var publishScript = newScript(luaFeed + `
-if ARGV[3] == '1' then bump(ARGV[2]) end
-for i = 4, #ARGV, 4 do add(ARGV[2], 'k', ARGV[i], 'v', ARGV[i+1], 'd', ARGV[i+2], 't', ARGV[i+3]) end
+if ARGV[6] == '1' then bump() end
+for i = 7, #ARGV, 4 do add('k', ARGV[i], 'v', ARGV[i+1], 'd', ARGV[i+2], 't', ARGV[i+3]) end
 save()
-return int(epoch)
+return {gen, int(seq), int(epoch)}
 `)
 
-// followScript: KEYS head, feed; ARGV a generation if there is none, length of the feed, the generation known, the last number read, the next one, how many.
-// If Redis remembers less than the reader, it has lost changes, and perhaps forgotten deletions: a new epoch begins.
+// followScript: KEYS head, feed; ARGV those of the feed, the last number read, the next one, how many.
 // Returns generation, last number, epoch, entries.
 var followScript = newScript(luaFeed + `
-if gen == ARGV[3] and seq < tonumber(ARGV[4]) then
-	redis.call('DEL', KEYS[2])
-	seq = tonumber(ARGV[4])
-	bump(ARGV[2])
-	save()
-end
 local entries = {}
-if gen == ARGV[3] and seq > tonumber(ARGV[4]) then
-	entries = redis.call('XRANGE', KEYS[2], ARGV[5] .. '-0', '+', 'COUNT', ARGV[6])
+if seq > tonumber(ARGV[6]) then
+	entries = redis.call('XRANGE', KEYS[2], ARGV[7] .. '-0', '+', 'COUNT', ARGV[8])
 end
 return {gen, int(seq), int(epoch), entries}
 `)
