@@ -332,6 +332,7 @@ func (c *Consumer) feed(ctx context.Context, h *held, r row) {
 		}
 	}
 	h.SetNext(next)
+	failing := false
 	for {
 		news := c.queue.news()
 		messages, err := c.queue.messages(ctx, r.place, r.name, next, c.cfg.BatchMessages, c.cfg.BatchBytes)
@@ -341,6 +342,13 @@ func (c *Consumer) feed(ctx context.Context, h *held, r row) {
 				continue
 			}
 			news = h.room
+		}
+		if ctx.Err() == nil && (err != nil) != failing {
+			if failing = err != nil; failing {
+				c.queue.cfg.Logger.Error("the messages of a partition cannot be read; it waits", "topic", r.name, "partition", r.partition, "error", err)
+			} else {
+				c.queue.cfg.Logger.Info("the messages of a partition are read again", "topic", r.name, "partition", r.partition)
+			}
 		}
 		var again <-chan time.Time
 		if err != nil {
@@ -415,6 +423,7 @@ func signal(ch chan struct{}) {
 func (c *Consumer) commitLoop(stop <-chan struct{}) {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
+	failing := false
 	for {
 		select {
 		case <-c.news:
@@ -423,10 +432,18 @@ func (c *Consumer) commitLoop(stop <-chan struct{}) {
 			return
 		}
 		c.committing.Lock()
-		if err := c.commit(c.all(), false); err != nil {
+		err := c.commit(c.all(), false)
+		c.committing.Unlock()
+		if err != nil {
 			retry.Reset(c.cfg.BackoffMin)
 		}
-		c.committing.Unlock()
+		if (err != nil) != failing {
+			if failing = err != nil; failing {
+				c.queue.cfg.Logger.Warn("offsets cannot be committed", "group", c.cfg.Group, "error", err)
+			} else {
+				c.queue.cfg.Logger.Info("offsets are committed again", "group", c.cfg.Group)
+			}
+		}
 	}
 }
 

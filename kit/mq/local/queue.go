@@ -108,8 +108,9 @@ type Queue struct {
 	}
 
 	// Owned by the writer.
-	topics map[string]topic
-	turn   uint32 // for messages without a key
+	topics    map[string]topic
+	turn      uint32 // for messages without a key
+	insertRow *sql.Stmt
 }
 
 type topic struct {
@@ -139,6 +140,8 @@ CREATE TABLE IF NOT EXISTS lanes (
 	next INTEGER NOT NULL, epoch INTEGER NOT NULL, owner TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (grp, topic, part)
 ) WITHOUT ROWID;`
 
+const insertRow = "INSERT INTO messages (topic, part, off, time, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
 // Open checks cfg and opens the queue, or makes it.
 func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	cfg, err := cfg.withDefaults()
@@ -165,6 +168,11 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	}
 	q.read.SetMaxOpenConns(4)
 	if err := q.createTables(ctx); err != nil {
+		q.write.Close()
+		q.read.Close()
+		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
+	}
+	if q.insertRow, err = q.write.PrepareContext(ctx, insertRow); err != nil {
 		q.write.Close()
 		q.read.Close()
 		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
@@ -200,7 +208,7 @@ func (q *Queue) Close() error {
 	q.once.Do(func() {
 		close(q.closing)
 		q.workers.Wait()
-		err = errors.Join(q.write.Close(), q.read.Close())
+		err = errors.Join(q.insertRow.Close(), q.write.Close(), q.read.Close())
 	})
 	return err
 }
@@ -283,14 +291,7 @@ func (q *Queue) writeLoop() {
 				break more
 			}
 		}
-		err := q.transact(context.Background(), func(tx *sql.Tx) error {
-			for _, r := range group {
-				if err := q.insert(tx, r); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		err := q.transact(context.Background(), func(tx *sql.Tx) error { return q.insert(tx, group) })
 		if err != nil {
 			// What the transaction has made is gone with it.
 			q.topics = map[string]topic{}
@@ -317,28 +318,42 @@ func (q *Queue) refuseWaiting() {
 	}
 }
 
-func (q *Queue) insert(tx *sql.Tx, r *request) error {
+// insert writes the messages of a group. Offsets are counted here, and the ends of partitions are read and written once, since a statement costs more
+// than what it does.
+func (q *Queue) insert(tx *sql.Tx, group []*request) error {
 	now := q.cfg.Clock()
-	for i := range r.messages {
-		m := &r.messages[i]
-		if r.errs[i] != nil {
-			continue
+	row := tx.Stmt(q.insertRow)
+	defer row.Close()
+	next := map[place]int64{}
+	for _, r := range group {
+		for i := range r.messages {
+			m := &r.messages[i]
+			if r.errs[i] != nil {
+				continue
+			}
+			t, err := q.topic(tx, m.Topic)
+			if err != nil {
+				return err
+			}
+			to := place{t.id, int32(q.partition(m.Key, t.partitions))}
+			off, known := next[to]
+			if !known {
+				if err := tx.QueryRow("SELECT next FROM ends WHERE topic = ? AND part = ?", to.topic, to.partition).Scan(&off); err != nil {
+					return err
+				}
+			}
+			next[to] = off + 1
+			at := m.Time
+			if at.IsZero() {
+				at = now
+			}
+			if _, err := row.Exec(to.topic, to.partition, off, at.UnixMilli(), m.Key, m.Value, appendHeaders(nil, m.Headers)); err != nil {
+				return err
+			}
 		}
-		t, err := q.topic(tx, m.Topic)
-		if err != nil {
-			return err
-		}
-		part := q.partition(m.Key, t.partitions)
-		at := m.Time
-		if at.IsZero() {
-			at = now
-		}
-		var off int64
-		if err := tx.QueryRow("UPDATE ends SET next = next + 1 WHERE topic = ? AND part = ? RETURNING next - 1", t.id, part).Scan(&off); err != nil {
-			return err
-		}
-		if _, err := tx.Exec("INSERT INTO messages (topic, part, off, time, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			t.id, part, off, at.UnixMilli(), m.Key, m.Value, appendHeaders(nil, m.Headers)); err != nil {
+	}
+	for at, n := range next {
+		if _, err := tx.Exec("UPDATE ends SET next = ? WHERE topic = ? AND part = ?", n, at.topic, at.partition); err != nil {
 			return err
 		}
 	}

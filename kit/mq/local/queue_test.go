@@ -131,22 +131,3 @@ func TestClosedQueueSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-func BenchmarkPublish(b *testing.B) {
-	for _, n := range []int{1, 500} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			q := open(b, local.Config{})
-			messages := make([]mq.Message, n)
-			for i := range messages {
-				messages[i] = mq.Message{Topic: "t", Key: fmt.Append(nil, i), Value: make([]byte, 200)}
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := q.Publish(b.Context(), messages...); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "messages/s")
-		})
-	}
-}
