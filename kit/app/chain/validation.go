@@ -229,8 +229,14 @@ func clientName(f reflect.StructField) string {
 			return name
 		}
 	}
+	if f.Anonymous {
+		return embedded
+	}
 	return f.Name
 }
+
+// embedded stands in paths for what clients do not see.
+const embedded = "\x00"
 
 // check is for a value that was decoded, or came as a message of gRPC. The error is a *ValidationError, or our own mistake.
 func (v *rules) check(value any) error {
@@ -299,6 +305,7 @@ func (v *rules) explain(err error, path string) error {
 			break
 		}
 		_, field, _ := strings.Cut(f.Namespace(), ".") // without the struct's own name
+		field = strings.ReplaceAll(field, embedded+".", "")
 		e.Violations = append(e.Violations, v.told(Violation{Field: path + field, Rule: f.Tag(), Param: f.Param(), Message: sentence(f)}))
 	}
 	return e
