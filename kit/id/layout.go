@@ -122,7 +122,7 @@ type Parts struct {
 	Sequence int
 }
 
-// Parse takes an id apart. It fails with ErrOutOfRange where the id is not positive or has bits above the layout's.
+// Parse takes an id apart. It fails with ErrOutOfRange where the id is negative or has bits above the layout's.
 // That the id was ever given out it cannot know.
 func (l Layout) Parse(v ID) (Parts, error) {
 	l = l.orDefault()

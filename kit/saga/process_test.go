@@ -1,22 +1,18 @@
 package saga
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"os/signal"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	_ "github.com/go-sql-driver/mysql"
+
+	"github.com/yumen-io/yumen/kit/internal/servers/self"
 )
 
 // Real processes: the test binary runs itself as workers that run engines, and kills them with SIGKILL at random moments
@@ -24,36 +20,28 @@ import (
 // log, and another one. In the ledgers each effect has to be there once if the saga is done, and not at all, on balance,
 // if it is undone. The tables have no unique key that could hide a second one.
 
-const (
-	workerDriver = "SAGA_TEST_DRIVER" // "sqlite" or "mysql" for the log
-	workerLog    = "SAGA_TEST_LOG"    // the DSN of the log
-	workerOther  = "SAGA_TEST_OTHER"  // the DSN of the other database, which is SQLite
-)
-
-// worker runs an engine if this process is to be one.
-func worker() bool {
-	driver := os.Getenv(workerDriver)
-	if driver == "" {
-		return false
-	}
-	if err := runWorker(driver, os.Getenv(workerLog), os.Getenv(workerOther)); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	return true
+// told is what a worker is told.
+type told struct {
+	Driver     string // "sqlite" or "mysql" for the log
+	Log, Other string // the DSNs of the log and of the other database, which is SQLite
 }
 
-func runWorker(driver, logDSN, otherDSN string) error {
+// worker runs an engine.
+func worker(ctx context.Context, text string) error {
+	var to told
+	if err := json.Unmarshal([]byte(text), &to); err != nil {
+		return err
+	}
 	d := SQLite
-	if driver == "mysql" {
+	if to.Driver == "mysql" {
 		d = MySQL
 	}
-	db, err := sql.Open(driver, logDSN)
+	db, err := sql.Open(to.Driver, to.Log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	other, err := sql.Open("sqlite", otherDSN)
+	other, err := sql.Open("sqlite", to.Other)
 	if err != nil {
 		return err
 	}
@@ -67,14 +55,7 @@ func runWorker(driver, logDSN, otherDSN string) error {
 	if err != nil {
 		return err
 	}
-	// The end of stdin is the end of the test.
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer cancel()
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(2)
-	}()
-	fmt.Println("ready")
+	self.Ready()
 	return e.Run(ctx)
 }
 
@@ -143,21 +124,17 @@ func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 		if d == MySQL {
 			driver = "mysql"
 		}
-		env := append(os.Environ(), workerDriver+"="+driver, workerLog+"="+dsnOf(t, db, d), workerOther+"="+dsnOf(t, other, SQLite))
+		text, err := json.Marshal(told{driver, dsnOf(t, db, d), dsnOf(t, other, SQLite)})
+		must(t, err)
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
 
 		const processes, sagas = 3, 100
-		var group [processes]*child
+		var group [processes]*self.Process
 		for i := range group {
-			group[i] = startChild(t, env)
+			group[i] = self.Start(t, string(text))
 		}
-		defer func() {
-			for _, c := range group {
-				c.end()
-			}
-		}()
 		kills := 0
 		pause := time.NewTimer(0)
 		defer pause.Stop()
@@ -165,15 +142,15 @@ func TestProcessesAreKilledAtAnyTime(t *testing.T) {
 			must(t, plan.Start(t.Context(), l, db, fmt.Sprint("s", n), amount{n}))
 			switch i := rnd.IntN(processes); rnd.IntN(12) {
 			case 0, 1:
-				group[i].end()
+				group[i].Kill()
 				kills++
-				group[i] = startChild(t, env)
+				group[i] = self.Start(t, string(text))
 			case 2:
 				// Frozen while holding whatever it holds, for less than anybody's patience.
-				_ = group[i].cmd.Process.Signal(syscall.SIGSTOP)
+				group[i].Freeze()
 				pause.Reset(time.Duration(rnd.IntN(20)) * time.Millisecond)
 				<-pause.C
-				_ = group[i].cmd.Process.Signal(syscall.SIGCONT)
+				group[i].Thaw()
 			}
 			pause.Reset(time.Duration(rnd.IntN(10)) * time.Millisecond)
 			<-pause.C
@@ -214,33 +191,4 @@ func dsnOf(t *testing.T, db *sql.DB, d Dialect) string {
 	var database, port string
 	must(t, db.QueryRowContext(t.Context(), "SELECT DATABASE(), @@port").Scan(&database, &port))
 	return "root@tcp(127.0.0.1:" + port + ")/" + database + "?interpolateParams=true"
-}
-
-type child struct {
-	cmd  *exec.Cmd
-	once sync.Once
-}
-
-func startChild(t *testing.T, env []string) *child {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env, cmd.Stderr = env, os.Stderr
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("a worker says %q, %v", line, err)
-	}
-	return &child{cmd: cmd}
-}
-
-// end kills the process, at whatever it is.
-func (c *child) end() {
-	c.once.Do(func() {
-		_ = c.cmd.Process.Kill()
-		_ = c.cmd.Wait()
-	})
 }

@@ -14,12 +14,11 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/yumen-io/yumen/kit/internal/servers/mariadb"
+	"github.com/yumen-io/yumen/kit/internal/servers/self"
 )
 
 func TestMain(m *testing.M) {
-	if worker() {
-		return
-	}
+	self.Main(worker)
 	goleak.VerifyTestMain(m)
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -139,8 +140,8 @@ func (t *Table[S, E]) LogSchema() string { return t.schema }
 // nothing, whatever state the row is in by now. A step that was refused is not noted: it changed nothing, and an event
 // that came too early is judged anew when it is delivered again. An empty idempotency key notes nothing.
 //
-// key is an integer, a string, []byte or a driver.Valuer of these (id.ID), of at most 64 bytes as text; so is the
-// idempotency key. Errors: ErrNotAllowed, ErrNoRow, ErrKeyReused, ErrKey, ErrUnknownState, ErrVersion, ErrConflict (only
+// key is an integer, a string (also of types of the caller's own), []byte or a driver.Valuer of these (id.ID), of at most 64 bytes as
+// text; so is the idempotency key. Errors: ErrNotAllowed, ErrNoRow, ErrKeyReused, ErrKey, ErrUnknownState, ErrVersion, ErrConflict (only
 // where something changes rows without locking them), and those of the database, wrapped. After an error of the
 // database, roll back.
 func (t *Table[S, E]) Apply(ctx context.Context, tx *sql.Tx, key any, event E, idempotencyKey string) (Step[S], error) {
@@ -284,6 +285,8 @@ func (t *Table[S, E]) parse(column any) (S, bool) {
 		text = c
 	case int64:
 		text = strconv.FormatInt(c, 10)
+	case uint64: // of an unsigned column
+		text = strconv.FormatUint(c, 10)
 	}
 	if !t.cfg.Numbers {
 		return t.machine.State(text)
@@ -304,18 +307,20 @@ func rowKey(key any) (arg any, text string, err error) {
 		text = k
 	case []byte:
 		text = string(k)
-	case int:
-		text = strconv.Itoa(k)
 	case int64:
 		text = strconv.FormatInt(k, 10)
-	case uint64:
-		text = strconv.FormatUint(k, 10)
-	case int32:
-		text = strconv.FormatInt(int64(k), 10)
-	case uint32:
-		text = strconv.FormatUint(uint64(k), 10)
 	default:
-		return nil, "", fmt.Errorf("state: a row's key of type %T: %w", key, ErrKey)
+		// Of a type of the caller's own, too; database/sql knows these kinds.
+		switch v := reflect.ValueOf(key); v.Kind() {
+		case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+			text = strconv.FormatInt(v.Int(), 10)
+		case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+			text = strconv.FormatUint(v.Uint(), 10)
+		case reflect.String:
+			text = v.String()
+		default:
+			return nil, "", fmt.Errorf("state: a row's key of type %T: %w", key, ErrKey)
+		}
 	}
 	if len(text) == 0 || len(text) > keyMax {
 		return nil, "", fmt.Errorf("state: a row's key of %d bytes, must be 1 to %d: %w", len(text), keyMax, ErrKey)

@@ -409,3 +409,20 @@ func TestTableConfigsThatAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// One row is one row, whatever type its key has: the first of these makes the step, the others find it.
+func TestKeysOfAllTypesNameOneRow(t *testing.T) {
+	type number int32
+	type name string
+	onEach(t, false, func(t *testing.T, db *sql.DB, rows *Table[letter, digit]) {
+		for i, key := range []any{1, int8(1), int64(1), uint(1), uint16(1), uint64(1), number(1), "1", name("1"), sql.NullInt64{Int64: 1, Valid: true}} {
+			step, err := apply(t.Context(), db, rows, key, 0, "message")
+			if err != nil || step.Version != 1 || step.Repeated != (i > 0) {
+				t.Errorf("%T: %+v, %v", key, step, err)
+			}
+		}
+		if _, err := apply(t.Context(), db, rows, sql.NullInt64{}, 0, "message"); !errors.Is(err, ErrKey) {
+			t.Errorf("NULL: %v", err)
+		}
+	})
+}
