@@ -65,18 +65,17 @@ func (a *App) enter(p phase) {
 // judge says whether the service is ready, after whatever may have changed that.
 func (a *App) judge() {
 	a.life.Lock()
-	defer a.life.Unlock()
 	failing := a.failing() // under the lock, or an older finding could overtake this one
 	serving := a.life.phase >= phaseServing && a.life.phase < phaseUnready
 	ready := serving && len(failing) == 0
-	if ready == a.life.ready {
-		return
-	}
+	changed := ready != a.life.ready
 	a.life.ready = ready
-	if a.rpc != nil {
+	if changed && a.rpc != nil {
 		a.rpc.serving(ready)
 	}
+	a.life.Unlock()
 	switch {
+	case !changed:
 	case ready:
 		a.log.Info("the service is ready")
 	case serving:

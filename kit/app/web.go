@@ -155,6 +155,7 @@ func (w *web) close() {
 		return
 	}
 	w.refusing.Store(true)
+	w.l.closeAll(true) // Shutdown would wait for their first request
 	w.a.until(flushMax, func() bool { return w.l.open() == 0 })
 	ctx, cancel := context.WithTimeout(w.a.forced, settleMax)
 	defer cancel()
