@@ -14,7 +14,7 @@ import (
 )
 
 // A service with logs, traces and metrics answers one request. A program has an exporter that sends spans away,
-// otlptracegrpc.New(ctx), in place of the one that keeps them.
+// that of kit/observe/otlp, in place of the one that keeps them.
 func Example() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -23,8 +23,8 @@ type TracingConfig struct {
 	Service string
 	// Attributes say more about the process: version, zone.
 	Attributes []attribute.KeyValue
-	// Exporter sends spans away: otlptracegrpc.New(ctx) makes one, and who does not name it does not link it. Nil: nothing
-	// is recorded, and traces of others are passed on.
+	// Exporter sends spans away: kit/observe/otlp makes one, and who does not name it does not link it. Nil: nothing is
+	// recorded, and traces of others are passed on.
 	Exporter sdktrace.SpanExporter
 	// Ratio is which part of the requests without a trace begin one that is recorded: above 0, up to 1. A request that
 	// comes with a trace follows what that says. Default: 0.01.
