@@ -96,8 +96,8 @@ type table[T comparable] struct {
 	bytes int // of a set
 }
 
-// newCache draws a loop's keys. entries is how many good tokens are known at most, tokenBytesMax how long they are.
-func newCache(entries, tokenBytesMax int) *cache {
+// init draws a loop's keys. entries is how many good tokens are known at most, tokenBytesMax how long they are.
+func (c *cache) init(entries, tokenBytesMax int) {
 	var secret [16]byte
 	rand.Read(secret[:]) // never fails
 	block, err := aes.NewCipher(secret[:])
@@ -108,10 +108,9 @@ func newCache(entries, tokenBytesMax int) *cache {
 	if err != nil {
 		panic(err)
 	}
-	return &cache{
-		seed: maphash.MakeSeed(), mac: mac,
-		good: table[*person]{max: entries, bytes: setBytes(tokenBytesMax)}, bad: table[badToken]{max: badMax},
-	}
+	c.seed, c.mac = maphash.MakeSeed(), mac
+	c.good.max, c.good.bytes = entries, setBytes(tokenBytesMax)
+	c.bad.max = badMax
 }
 
 // key computes the key of a token.

@@ -8,6 +8,13 @@ import (
 	"testing"
 )
 
+// newCache is a cache of a loop.
+func newCache(entries, tokenBytesMax int) *cache {
+	c := new(cache)
+	c.init(entries, tokenBytesMax)
+	return c
+}
+
 func TestTagsStandForTheWholeToken(t *testing.T) {
 	c, other := newCache(16, tokenBytesDefault), newCache(16, tokenBytesDefault)
 	seen := map[tag]string{}

@@ -42,7 +42,7 @@ type Filter struct {
 type caches struct {
 	entries       int
 	tokenBytesMax int
-	loops         gateway.PerLoop[*cache]
+	loops         gateway.PerLoop[cache]
 }
 
 // Start is for gateway.Remembered.
@@ -53,10 +53,10 @@ func (c *caches) Close() {}
 
 func (c *caches) on(x *gateway.Exchange) *cache {
 	at := c.loops.On(x)
-	if *at == nil {
-		*at = newCache(c.entries, c.tokenBytesMax)
+	if at.mac == nil {
+		at.init(c.entries, c.tokenBytesMax)
 	}
-	return *at
+	return at
 }
 
 // Hooks are what the gateway calls.

@@ -278,15 +278,44 @@ type finding struct {
 // among those under way are given back.
 func (f *Filter) Request(x *gateway.Exchange) gateway.Verdict {
 	at := f.loops.On(x)
+	if cap(at.keys) > keysKept {
+		at.keys = nil
+	}
+	if !f.keeps && len(f.checks) == 1 {
+		return f.judgeOne(x, at)
+	}
 	var t *ticket
 	if f.keeps {
 		t = at.ticket()
 		x.Keep(t)
 	}
-	if cap(at.keys) > keysKept {
-		at.keys = nil
-	}
 	return f.judge(x, t, 0, quota.Verdict{})
+}
+
+// judgeOne is judge for what most filters have: one check, of a rate of this node's own, and no fields. There is no tightest to be
+// found and nothing to keep.
+func (f *Filter) judgeOne(x *gateway.Exchange, at *scratch) gateway.Verdict {
+	c := &f.checks[0]
+	key, complete := c.key.Append(at.keys[:0], x)
+	if len(c.key) == 0 {
+		key = append(key, "all"...)
+	}
+	at.keys = key
+	if !complete && c.missing != Share {
+		if c.missing == Pass {
+			return gateway.GoOn
+		}
+		return f.refuseKey(x, nil, key)
+	}
+	found := finding{check: c, key: key}
+	found.v, found.placed = c.counters.decide(c.terms, c.counters.Hash(key), x.Now(), 1)
+	switch {
+	case !found.v.Allowed:
+		return f.refuse(x, nil, &found)
+	case found.v.Delay > 0:
+		return f.delay(x, &found)
+	}
+	return f.pass(x, &found)
 }
 
 // judge makes the checks from the first on. One that has waited for its source comes here again, with the verdict.
