@@ -101,14 +101,14 @@ func (e *endpoint) end(began, now mono.Time, stream bool, info *balancer.DoneInf
 		e.heard(now, r)
 	}
 	if info.BytesReceived || info.Err == nil {
-		e.progressAt.Store(int64(now))
+		touch(&e.progressAt, now)
 	}
 	failed := isFailure(info.Err)
 	if failed {
 		e.failed.Add(1)
 	}
 	code := status.Code(info.Err)
-	if code != codes.Canceled {
+	if code != codes.Canceled && (failed || e.failures.bits.Load() != 0) {
 		e.failures.change(func(share float64) float64 { return loadaware.LearnFailure(share, failed) })
 	}
 	if stream {
@@ -118,12 +118,22 @@ func (e *endpoint) end(began, now mono.Time, stream bool, info *balancer.DoneInf
 	if (failed || code == codes.Canceled) && took < loadaware.Average(e.own.load()).Duration() {
 		return // how fast something fails says nothing; only that it took longer than usual would be news
 	}
-	e.learntAt.Store(int64(now))
+	touch(&e.learntAt, now)
 	e.own.change(func(a float64) float64 { return float64(loadaware.Average(a).Learn(took, loadaware.StepAlone)) })
 	if said := time.Duration(e.saidLatency.Load()); said > 0 {
 		e.ratio.change(func(a float64) float64 {
 			return float64(loadaware.Average(a).LearnRatio(took, said, loadaware.StepRatio))
 		})
+	}
+}
+
+// touchEvery is how exactly it is known when something was last heard of an endpoint: what looks at it counts in tens of milliseconds. A
+// busy endpoint's words are so left alone by most calls, and stay in the caches of all processors.
+const touchEvery = time.Millisecond
+
+func touch(at *atomic.Int64, now mono.Time) {
+	if now.Sub(mono.Time(at.Load())) >= touchEvery {
+		at.Store(int64(now))
 	}
 }
 

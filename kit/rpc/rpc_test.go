@@ -57,7 +57,8 @@ func TestCallsAreSharedByAllThatServe(t *testing.T) {
 	until(t, "all are ready", allReady(c, 4))
 	by, _ := many(t, conn, 8, 100)
 	for _, s := range servers {
-		if n := by[s.name]; n < 120 || n > 280 {
+		// On a busy machine one seems slow for a while, and then gets half of what others get.
+		if n := by[s.name]; n < 60 || n > 400 {
 			t.Errorf("%s has %d of 800 calls: %v", s.name, n, by)
 		}
 	}

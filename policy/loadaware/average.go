@@ -25,12 +25,12 @@ const (
 
 // Learn returns the average after a sample that took so long. Nothing below a nanosecond is believed.
 func (a Average) Learn(took time.Duration, step float64) Average {
-	return a.learn(math.Log(max(float64(took), 1)), step)
+	return a.learn(logarithm(max(float64(took), 1)), step)
 }
 
 // LearnRatio is Learn of took divided by reported, which is above 0.
 func (a Average) LearnRatio(took, reported time.Duration, step float64) Average {
-	return a.learn(math.Log(max(float64(took), 1)/float64(reported)), step)
+	return a.learn(logarithm(max(float64(took), 1)/float64(reported)), step)
 }
 
 func (a Average) learn(sample, step float64) Average {
@@ -39,6 +39,18 @@ func (a Average) learn(sample, step float64) Average {
 	}
 	news := sample + shift - float64(a)
 	return a + Average(step*min(max(news, -sampleMax), sampleMax))
+}
+
+// logarithm is math.Log of a finite number above 1e-300, to a ten millionth and in half the time: one is taken with each call. The number is 2^e times
+// something close to 1, whose logarithm is a series in s that has shrunk to nothing after three parts.
+func logarithm(x float64) float64 {
+	bits := math.Float64bits(x)
+	const half = 0x3fe6a09e667f3bcd // sqrt(1/2), from where the something begins
+	e := int64(bits-half) >> 52
+	m := math.Float64frombits(bits - uint64(e)<<52)
+	s := (m - 1) / (m + 1)
+	q := s * s
+	return float64(e)*math.Ln2 + 2*s*(1+q*(1.0/3+q*(1.0/5+q/7)))
 }
 
 // Known tells whether anything was learnt.
