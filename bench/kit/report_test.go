@@ -17,6 +17,7 @@ var (
 	reportFile = flag.String("report", "", "file to write the report into")
 	rounds     = flag.Int("rounds", 9, "how often each side of each row is measured")
 	each       = flag.Duration("each", 100*time.Millisecond, "how long one measurement takes")
+	only       = flag.String("only", "", "title of the one table to measure; nothing is written then, see -v")
 	loadRounds = flag.Int("load-rounds", 3, "how often each cache is asked over Redis")
 	loadFor    = flag.Duration("load-for", 8*time.Second, "how long that takes each time")
 )
@@ -34,12 +35,15 @@ func subjects() []subject {
 }
 
 func TestReport(t *testing.T) {
-	if *reportFile == "" {
+	if *reportFile == "" && *only == "" {
 		t.Skip("-report FILE makes the report")
 	}
 	var b strings.Builder
 	b.WriteString(header)
 	for _, s := range subjects() {
+		if *only != "" && s.title != *only {
+			continue
+		}
 		fmt.Fprintf(&b, "## %s\n\n%s", s.title, tableHead)
 		var notes strings.Builder
 		for _, r := range s.rows {
@@ -61,6 +65,9 @@ func TestReport(t *testing.T) {
 			fmt.Fprintf(&notes, "- %s: %s\n", r.Name, r.What)
 		}
 		fmt.Fprintf(&b, "\n%s\n", notes.String())
+	}
+	if *only != "" {
+		return
 	}
 	b.WriteString(loadTable(t))
 	fmt.Fprintf(&b, "## The machine\n\n| | |\n|---|---|\n")
