@@ -129,12 +129,8 @@ func admissionLimit() kind[AdmissionLimit] {
 
 func tenantWeights() kind[[]TenantWeight] {
 	weight := integer(1, tenantWeightMax)
-	k := kind[TenantWeight]{
-		word:   "weight",
-		read:   func(d *decoder, n *yaml.Node, v *TenantWeight) { weight.read(d, n, &v.Weight) },
-		write:  func(v *TenantWeight) *yaml.Node { return weight.write(&v.Weight) },
-		schema: weight.schema,
-	}
+	k := part(weight, func(v *TenantWeight) *int { return &v.Weight })
+	k.word = "weight"
 	return mapOf(k, func(v *TenantWeight) *string { return &v.Name }, func(v *TenantWeight) *Pos { return &v.Pos },
 		func(*decoder, *yaml.Node, string) bool { return true }, asWritten)
 }

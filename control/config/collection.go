@@ -88,6 +88,16 @@ func readElements[T any](d *decoder, n *yaml.Node, k kind[T]) []T {
 	return out
 }
 
+// part is the kind of an S of which only one part is said: the rest of it is where it stands, or what it is called.
+func part[S, T any](k kind[T], at func(*S) *T) kind[S] {
+	return kind[S]{
+		word:   k.word,
+		read:   func(d *decoder, n *yaml.Node, s *S) { k.read(d, n, at(s)) },
+		write:  func(s *S) *yaml.Node { return k.write(at(s)) },
+		schema: k.schema,
+	}
+}
+
 // mapOf is a map from names the user chooses to values of one kind, kept in the order of the file. label gives the
 // place of the name in the element; checkName accepts the name or reports it; fold brings names to one spelling where
 // several mean the same.

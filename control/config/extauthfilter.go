@@ -141,12 +141,7 @@ var extAuthCacheObject = sync.OnceValue(func() *object[ExtAuthCache] {
 // authClaims is a map of names of claims to names of fields.
 func authClaims() kind[[]Field] {
 	field := fieldName()
-	k := kind[Field]{
-		word:   field.word,
-		read:   func(d *decoder, n *yaml.Node, v *Field) { field.read(d, n, &v.Value) },
-		write:  func(v *Field) *yaml.Node { return textNode(v.Value) },
-		schema: field.schema,
-	}
+	k := part(field, func(v *Field) *string { return &v.Value })
 	return mapOf(k, func(v *Field) *string { return &v.Name }, func(v *Field) *Pos { return &v.Pos },
 		func(d *decoder, n *yaml.Node, name string) bool { return d.passes(n, name, []check{notEmpty}) }, asWritten)
 }

@@ -276,12 +276,7 @@ func faultAbort() kind[FaultAbort] {
 // faultClaims is a map of names of claims to values.
 func faultClaims() kind[[]Field] {
 	value := text("value")
-	k := kind[Field]{
-		word:   value.word,
-		read:   func(d *decoder, n *yaml.Node, v *Field) { value.read(d, n, &v.Value) },
-		write:  func(v *Field) *yaml.Node { return textNode(v.Value) },
-		schema: value.schema,
-	}
+	k := part(value, func(v *Field) *string { return &v.Value })
 	return mapOf(k, func(v *Field) *string { return &v.Name }, func(v *Field) *Pos { return &v.Pos },
 		func(d *decoder, n *yaml.Node, name string) bool { return d.passes(n, name, []check{notEmpty}) }, asWritten)
 }

@@ -16,12 +16,7 @@ type Field struct {
 // that frame a message or belong to one connection: a document that could set them could split a message in two.
 func fields() kind[[]Field] {
 	value := text("header value", fieldValue)
-	k := kind[Field]{
-		word:   value.word,
-		read:   func(d *decoder, n *yaml.Node, v *Field) { value.read(d, n, &v.Value) },
-		write:  func(v *Field) *yaml.Node { return textNode(v.Value) },
-		schema: value.schema,
-	}
+	k := part(value, func(v *Field) *string { return &v.Value })
 	return mapOf(k, func(v *Field) *string { return &v.Name }, func(v *Field) *Pos { return &v.Pos },
 		func(d *decoder, n *yaml.Node, name string) bool {
 			return d.passes(n, name, []check{fieldNameText, ownField})

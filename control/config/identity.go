@@ -15,12 +15,7 @@ type Attribute struct {
 // attributes is a map of what is known of a consumer. What they may be is judged where identities are made.
 func attributes() kind[[]Attribute] {
 	value := text("text", fieldValue)
-	k := kind[Attribute]{
-		word:   value.word,
-		read:   func(d *decoder, n *yaml.Node, v *Attribute) { value.read(d, n, &v.Value) },
-		write:  func(v *Attribute) *yaml.Node { return textNode(v.Value) },
-		schema: value.schema,
-	}
+	k := part(value, func(v *Attribute) *string { return &v.Value })
 	return mapOf(k, func(v *Attribute) *string { return &v.Name }, func(v *Attribute) *Pos { return &v.Pos },
 		func(*decoder, *yaml.Node, string) bool { return true }, asWritten)
 }
@@ -30,12 +25,7 @@ const claimHeadersAbout = `Fields by which the upstream is told who asks: a name
 // claimHeaders is a map of names of fields to names of claims.
 func claimHeaders() kind[[]Field] {
 	claim := text("claim", notEmpty)
-	k := kind[Field]{
-		word:   claim.word,
-		read:   func(d *decoder, n *yaml.Node, v *Field) { claim.read(d, n, &v.Value) },
-		write:  func(v *Field) *yaml.Node { return textNode(v.Value) },
-		schema: claim.schema,
-	}
+	k := part(claim, func(v *Field) *string { return &v.Value })
 	// X_Consumer and X-Consumer are one name to servers that turn one into the other.
 	same := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "_", "-") }
 	return mapOf(k, func(v *Field) *string { return &v.Name }, func(v *Field) *Pos { return &v.Pos },

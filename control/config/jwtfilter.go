@@ -166,12 +166,7 @@ func isFetched(v *JWTKeys) bool { return v.URL != "" }
 // jwtClaimValues is one value, or a list of them.
 func jwtClaimValues() kind[JWTClaim] {
 	inner := oneOrMore(text("value", notEmpty))
-	return kind[JWTClaim]{
-		word:   inner.word,
-		read:   func(d *decoder, n *yaml.Node, v *JWTClaim) { inner.read(d, n, &v.OneOf) },
-		write:  func(v *JWTClaim) *yaml.Node { return inner.write(&v.OneOf) },
-		schema: inner.schema,
-	}
+	return part(inner, func(v *JWTClaim) *[]string { return &v.OneOf })
 }
 
 // isScope is RFC 6749 section 3.3.

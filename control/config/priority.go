@@ -78,12 +78,8 @@ var priorityObject = sync.OnceValue(func() *object[Priority] {
 
 func priorityValues() kind[[]PriorityValue] {
 	class := priorityClass()
-	k := kind[PriorityValue]{
-		word:   "priority",
-		read:   func(d *decoder, n *yaml.Node, v *PriorityValue) { class.read(d, n, &v.Class) },
-		write:  func(v *PriorityValue) *yaml.Node { return class.write(&v.Class) },
-		schema: class.schema,
-	}
+	k := part(class, func(v *PriorityValue) *PriorityClass { return &v.Class })
+	k.word = "priority"
 	return mapOf(k, func(v *PriorityValue) *string { return &v.Name }, func(v *PriorityValue) *Pos { return &v.Pos },
 		func(*decoder, *yaml.Node, string) bool { return true }, asWritten)
 }
