@@ -367,8 +367,7 @@ func (c *Consumer) feed(ctx context.Context, h *held, r row) {
 
 // messages reads at most so many messages from an offset on, and no more after so many bytes.
 func (q *Queue) messages(ctx context.Context, at place, name string, from int64, most, bytesMost int) ([]mq.Message, error) {
-	rows, err := q.read.QueryContext(ctx, "SELECT off, time, key, value, headers FROM messages WHERE topic = ? AND part = ? AND off >= ? ORDER BY off LIMIT ?",
-		at.topic, at.partition, from, most)
+	rows, err := q.selectRows.QueryContext(ctx, at.topic, at.partition, from, most)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,8 @@ type Queue struct {
 	cfg   Config
 	write *sql.DB // one connection: writers of a process wait for each other here, not by polling for the file's lock
 	read  *sql.DB
+	// What is done for each message or batch is prepared: to parse a statement takes longer than to run it.
+	insertRow, selectRows *sql.Stmt
 
 	requests chan *request
 	closing  chan struct{}
@@ -108,9 +110,8 @@ type Queue struct {
 	}
 
 	// Owned by the writer.
-	topics    map[string]topic
-	turn      uint32 // for messages without a key
-	insertRow *sql.Stmt
+	topics map[string]topic
+	turn   uint32 // for messages without a key
 }
 
 type topic struct {
@@ -140,7 +141,10 @@ CREATE TABLE IF NOT EXISTS lanes (
 	next INTEGER NOT NULL, epoch INTEGER NOT NULL, owner TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (grp, topic, part)
 ) WITHOUT ROWID;`
 
-const insertRow = "INSERT INTO messages (topic, part, off, time, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?)"
+const (
+	insertRow  = "INSERT INTO messages (topic, part, off, time, key, value, headers) VALUES (?, ?, ?, ?, ?, ?, ?)"
+	selectRows = "SELECT off, time, key, value, headers FROM messages WHERE topic = ? AND part = ? AND off >= ? ORDER BY off LIMIT ?"
+)
 
 // Open checks cfg and opens the queue, or makes it.
 func Open(ctx context.Context, cfg Config) (*Queue, error) {
@@ -167,12 +171,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
 	}
 	q.read.SetMaxOpenConns(4)
-	if err := q.createTables(ctx); err != nil {
-		q.write.Close()
-		q.read.Close()
-		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
-	}
-	if q.insertRow, err = q.write.PrepareContext(ctx, insertRow); err != nil {
+	if err := q.prepare(ctx); err != nil {
 		q.write.Close()
 		q.read.Close()
 		return nil, fmt.Errorf("local: opening %s: %w", cfg.Path, err)
@@ -180,6 +179,17 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	q.workers.Go(q.writeLoop)
 	q.workers.Go(q.sweepLoop)
 	return q, nil
+}
+
+func (q *Queue) prepare(ctx context.Context) (err error) {
+	if err = q.createTables(ctx); err != nil {
+		return err
+	}
+	if q.insertRow, err = q.write.PrepareContext(ctx, insertRow); err != nil {
+		return err
+	}
+	q.selectRows, err = q.read.PrepareContext(ctx, selectRows)
+	return err
 }
 
 // createTables also waits for what SQLite does not wait for by itself: another process that recovers the file after a
@@ -208,7 +218,7 @@ func (q *Queue) Close() error {
 	q.once.Do(func() {
 		close(q.closing)
 		q.workers.Wait()
-		err = errors.Join(q.insertRow.Close(), q.write.Close(), q.read.Close())
+		err = errors.Join(q.insertRow.Close(), q.selectRows.Close(), q.write.Close(), q.read.Close())
 	})
 	return err
 }
