@@ -208,7 +208,7 @@ func TestTheBytesOfKnownTokensAreBounded(t *testing.T) {
 	set := none.successor([]*Key{key})
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, most := range []int{1 << 10, 8 << 10, 64 << 10} {
-		const entries = 256
+		const entries = 64
 		c := newCache(entries, most)
 		bound := max(ways*2<<10, most)
 		tokens := make([][]byte, 4*entries)

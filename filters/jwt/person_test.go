@@ -94,7 +94,7 @@ func TestNothingIsKeptOfAPersonWhomNoCacheKnows(t *testing.T) {
 // A slow twin: paths that have one mark, and as many as there may be.
 func TestClaimsAreFoundByTheirPaths(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 200 {
+	for range 40 {
 		claims := map[string]any{}
 		for range r.IntN(200) {
 			name := make([]byte, r.IntN(5))
