@@ -11,8 +11,9 @@
 // repeated and late, for all effects that pass the barrier:
 //
 //   - A Local step gets its transaction from the barrier and cannot go around it.
-//   - A Remote step carries Call.Key to the service that has the effect, and the service runs it in Party.Do. This much
-//     is up to the program: whoever ignores the key has the effect once for each attempt.
+//   - A Remote step carries Call.Key to the service that has the effect: by itself, where its client has RoundTripper or
+//     UnaryClient. The service runs the effect in Party.Do, which refuses what has no key. This much is up to the program:
+//     a service that ignores the key has the effect once for each attempt.
 //
 // It does not isolate: others see the effects of a saga before it has ended, and a compensation that comes later.
 //

@@ -111,14 +111,16 @@ func shop() error {
 	return nil
 }
 
+// client sends the key of the step along.
+var client = &http.Client{Transport: saga.RoundTripper(nil)}
+
 // charge asks the payment service, for action and compensation alike: which of them it is, the key says.
 func charge(ctx context.Context, url string, c *saga.Call[Order]) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/charge?amount=%d", url, c.Data.Amount), nil)
 	if err != nil {
 		return err
 	}
-	req.Header.Set(saga.HeaderKey, c.Key())
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return err // it may have been charged
 	}
@@ -145,8 +147,8 @@ func paymentService(ctx context.Context, db *sql.DB) (*httptest.Server, error) {
 		return nil, err
 	}
 	errTooMuch := errors.New("more than 100")
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, err := saga.ParseKey(r.Header.Get(saga.HeaderKey))
+	return httptest.NewServer(saga.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key, err := saga.ParseKey(saga.KeyFrom(r.Context()))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -171,7 +173,7 @@ func paymentService(ctx context.Context, db *sql.DB) (*httptest.Server, error) {
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
-	})), nil
+	}))), nil
 }
 
 // openDatabase opens one in memory; a service would name a file, as the comment of saga.SQLite says.

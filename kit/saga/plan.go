@@ -154,7 +154,7 @@ func (s Local[T]) act(ctx context.Context, undo bool, c *Call[T], save *saver) (
 type Remote[T any] struct {
 	// Name is the step's, unique in the plan; bounds and letters as in Plan.Name.
 	Name string
-	// Do is the action. An error that is not Failed leaves it unknown whether it happened.
+	// Do is the action. An error that is not Failed leaves it unknown whether it happened. ctx has the key: see KeyFrom.
 	Do func(ctx context.Context, c *Call[T]) error
 	// Undo is the compensation. It is also called when nobody knows whether the action happened, and then may arrive
 	// before it. Nil means that nothing has to be undone.
@@ -177,7 +177,7 @@ func (s Remote[T]) act(ctx context.Context, undo bool, c *Call[T], _ *saver) (sa
 	if f == nil {
 		return false, nil
 	}
-	return false, guarded(func() error { return f(ctx, c) })
+	return false, guarded(func() error { return f(withKey(ctx, c.Key()), c) })
 }
 
 // guarded turns a panic of the caller's function into an error. What the function did before is unknown, so it is an
