@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 type Config struct {
 	// Name of the service for logs and health pages; "" means the name of the program.
 	Name string
+	// Host is this machine's name or address as callers know it. It stands in Addresses for servers that listen on all interfaces, which
+	// otherwise are there as [::], where no caller finds them.
+	Host string
 	// HTTP, GRPC and Admin are the servers. One without an address is not there.
 	HTTP  HTTPConfig
 	GRPC  GRPCConfig
@@ -111,7 +115,7 @@ type DrainConfig struct {
 	Wait time.Duration
 	// Unready is how long it says that it is not ready before connections are told to go: 2 s, for those who ask every second.
 	Unready time.Duration
-	// GoAway is how long HTTP connections are told to go before idle ones are closed: 1 s. It ends early when none is open.
+	// GoAway is how long HTTP connections are told to go before idle ones are closed: 1 s.
 	GoAway time.Duration
 	// Finish is how long requests and calls that run may take: 15 s. It ends when the last has ended. They can be told of it, see Draining.
 	Finish time.Duration
@@ -215,6 +219,9 @@ func (c Config) filled() (Config, error) {
 	address("HTTP.Address", c.HTTP.Address)
 	address("GRPC.Address", c.GRPC.Address)
 	address("Admin.Address", c.Admin.Address)
+	if strings.ContainsAny(c.Host, "[]/ ") {
+		wrong("Host", "is %q, wants a name or an address without brackets and port", c.Host)
+	}
 	h := &c.HTTP
 	if h.Address == "" && h.Handler != nil {
 		wrong("HTTP.Address", "is empty, and there is a Handler: wants host:port")

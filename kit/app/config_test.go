@@ -39,6 +39,7 @@ func TestEachFieldThatIsWrongIsNamed(t *testing.T) {
 		{Config{GRPC: GRPCConfig{ConnectionsMax: -1}}, "Config.GRPC.ConnectionsMax"},
 		{Config{Admin: AdminConfig{Handler: http.NotFoundHandler()}}, "Config.Admin.Handler is set, and Admin.Address is empty"},
 		{Config{Admin: AdminConfig{Address: "x"}}, "Config.Admin.Address"},
+		{Config{Host: "[::1]"}, `Config.Host is "[::1]", wants a name`},
 		{Config{StartTimeout: -1}, "Config.StartTimeout is -1ns"},
 		{Config{Components: []Component{{}}}, `Config.Components[0].Name is "", wants 1 to 64 of`},
 		{Config{Components: []Component{{Name: "a"}, {Name: "a"}}}, `Config.Components[1].Name is "a", which another has`},
@@ -83,6 +84,23 @@ func TestServicesThatCannotBeRegistered(t *testing.T) {
 		_, err := New(Config{GRPC: GRPCConfig{Address: ":0", Register: c.register}})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: not %q", err, c.want)
+		}
+	}
+}
+
+func TestAddressesAsCallersKnowThem(t *testing.T) {
+	for _, c := range []struct{ host, listens, want string }{
+		{"", "[::]:8080", "[::]:8080"},
+		{"web-7.internal", "[::]:8080", "web-7.internal:8080"},
+		{"10.1.2.3", "0.0.0.0:8080", "10.1.2.3:8080"},
+		{"fd00::7", "[::]:8080", "[fd00::7]:8080"},
+		{"10.1.2.3", "127.0.0.1:8080", "127.0.0.1:8080"},
+		{"10.1.2.3", "", ""},
+	} {
+		a, err := New(Config{Host: c.host, NoSignals: true, Logger: silent})
+		must(t, err)
+		if got := a.known(c.listens); got != c.want {
+			t.Errorf("%q of %q: %q, not %q", c.listens, c.host, got, c.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 //
 //	a, err := app.New(app.Config{
 //		Name:  "orders",
+//		Host:  host,
 //		HTTP:  app.HTTPConfig{Address: ":8080", Handler: mux},
 //		GRPC:  app.GRPCConfig{Address: ":9090", Register: func(s *grpc.Server) { orderspb.RegisterOrdersServer(s, orders) }},
 //		Admin: app.AdminConfig{Address: "127.0.0.1:9091", Handler: observe.Admin(metrics)},

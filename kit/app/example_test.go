@@ -52,7 +52,7 @@ func service() error {
 			fmt.Println("registry: an instance")
 			return registration{}, nil
 		}},
-		Drain:  app.DrainConfig{Wait: -1, Unready: -1}, // an example has nobody to wait for
+		Drain:  app.DrainConfig{Wait: -1, Unready: -1, GoAway: -1}, // an example has nobody to wait for
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -212,8 +214,17 @@ func (a *App) listen(ctx context.Context) (err error) {
 		at.GRPC = at.HTTP
 		a.share()
 	}
-	a.addresses.Store(at)
+	a.addresses.Store(&Addresses{HTTP: a.known(at.HTTP), GRPC: a.known(at.GRPC), Admin: a.known(at.Admin)})
 	return nil
+}
+
+// known is an address as callers know it.
+func (a *App) known(address string) string {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || !at.Addr().IsUnspecified() || a.cfg.Host == "" {
+		return address // "" is one that is not there
+	}
+	return net.JoinHostPort(a.cfg.Host, strconv.Itoa(int(at.Port())))
 }
 
 // listeners are those that are open or were.
