@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -11,46 +12,43 @@ import (
 	"github.com/yumen-io/yumen/kit/cdc/kafka"
 )
 
-// What an outbox holds goes to Kafka: Handle is what a source calls with its events, which are made by hand here.
+// What a source tells is published, and read by somebody else.
 func Example() {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "orders")) // your brokers, here in the process
+	if err := publishAndRead(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	// Output:
+	// insert 17: {"source":"db","kind":"insert","database":"shop","table":"orders","key":"17","after":{"id":17,"state":"new"},"index":0,"last":true,"time":"0001-01-01T00:00:00Z"}
+}
+
+func publishAndRead() error {
+	ctx := context.Background()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "shop.orders")) // your brokers, here in the process
 	if err != nil {
-		panic(err)
+		return err
 	}
 	defer cluster.Close()
-	publisher, err := kafka.New(kafka.Config{Brokers: cluster.ListenAddrs()})
+	publisher, err := kafka.New(kafka.Config{Brokers: cluster.ListenAddrs(), EpochTopics: []string{"shop.orders"}})
 	if err != nil {
-		panic(err)
+		return err
 	}
 	defer publisher.Close()
 
-	// In a service: err = tailer.Run(ctx, publisher.Handle)
-	ctx := context.Background()
-	err = publisher.Handle(ctx, []cdc.Event{
-		{Source: "shop", Kind: cdc.Message, Topic: "orders", Key: "17", Payload: []byte("paid"), Transaction: "1", Last: true},
-		{Source: "shop", Kind: cdc.Message, Topic: "orders", Key: "17", Payload: []byte("shipped"), Transaction: "2", Last: true},
-	})
+	// source.Run(ctx, publisher.Handle) of a binlog or an outbox calls it with events like this one.
+	err = publisher.Handle(ctx, []cdc.Event{{
+		Source: "db", Kind: cdc.Insert, Database: "shop", Table: "orders", Key: "17", Last: true,
+		After: &cdc.Row{Columns: []string{"id", "state"}, Values: []any{int64(17), "new"}},
+	}})
 	if err != nil {
-		panic(err)
+		return err
 	}
 
-	reader, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("orders"))
+	consumer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("shop.orders"))
 	if err != nil {
-		panic(err)
+		return err
 	}
-	defer reader.Close()
-	for left := 2; left > 0; {
-		fetches := reader.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			panic(err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			fmt.Printf("order %s is %s\n", r.Key, r.Value)
-			left--
-		})
-	}
-
-	// Output:
-	// order 17 is paid
-	// order 17 is shipped
+	defer consumer.Close()
+	fetches := consumer.PollFetches(ctx)
+	fetches.EachRecord(func(r *kgo.Record) { fmt.Printf("%s %s: %s\n", r.Headers[0].Value, r.Key, r.Value) })
+	return fetches.Err()
 }

@@ -20,7 +20,14 @@ const (
 	HeaderSource      = "cdc-source"
 	HeaderTransaction = "cdc-transaction"
 	HeaderIndex       = "cdc-index"
+	// HeaderOmitted is in a record whose row was longer than Config.RecordBytesMax and was left out; its value is how many
+	// bytes it would have had.
+	HeaderOmitted = "cdc-omitted"
 )
+
+// RecordBytesMaxDefault leaves room for key, headers and frame in the 1,000,012 bytes that the client puts into a batch, which
+// is below the 1,048,588 that a broker takes by default.
+const RecordBytesMaxDefault = 960 << 10
 
 // ErrNoEpochTopics is returned by Handle for an epoch that nobody would learn of.
 var ErrNoEpochTopics = errors.New("kafka: an epoch has come and Config.EpochTopics is empty")
@@ -33,6 +40,10 @@ type Config struct {
 	Topic func(cdc.Event) string
 	// EpochTopics are all topics whose consumers keep copies of rows. They must exist. An outbox has no epochs and needs none.
 	EpochTopics []string
+	// RecordBytesMax is the longest value of a row's record: 1 KiB to 1 GiB, by default 960 KiB. A longer one is published
+	// without Before and After, with the header cdc-omitted: what no broker takes would hold up all that comes after it, for
+	// ever. Whoever raises it raises kgo.ProducerBatchMaxBytes in Options and the topics' max.message.bytes too.
+	RecordBytesMax int
 	// Options are for what else the client should do (TLS, SASL, compression). They come last, except for the partitioner.
 	Options []kgo.Opt
 }
@@ -45,8 +56,18 @@ type Publisher struct {
 
 // New makes a client, which connects when it is used.
 func New(config Config) (*Publisher, error) {
+	var errs []error
 	if len(config.Brokers) == 0 {
-		return nil, errors.New("kafka: Brokers: want at least one host:port")
+		errs = append(errs, errors.New("kafka: Brokers: want at least one host:port"))
+	}
+	if config.RecordBytesMax == 0 {
+		config.RecordBytesMax = RecordBytesMaxDefault
+	}
+	if config.RecordBytesMax < 1<<10 || config.RecordBytesMax > 1<<30 {
+		errs = append(errs, fmt.Errorf("kafka: RecordBytesMax: want 1 KiB to 1 GiB, have %d", config.RecordBytesMax))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	if config.Topic == nil {
 		config.Topic = topic
@@ -118,6 +139,11 @@ func (p *Publisher) record(e cdc.Event) (*kgo.Record, error) {
 	}
 	if e.Kind != cdc.Message {
 		value, err := json.Marshal(e)
+		if n := len(value); err == nil && n > p.config.RecordBytesMax {
+			e.Before, e.After = nil, nil
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: HeaderOmitted, Value: strconv.AppendInt(nil, int64(n), 10)})
+			value, err = json.Marshal(e)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("kafka: event %s/%d as JSON: %w", e.Transaction, e.Index, err)
 		}

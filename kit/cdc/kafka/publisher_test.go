@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/yumen-io/yumen/kit/cdc"
 	"github.com/yumen-io/yumen/kit/cdc/kafka"
+	"github.com/yumen-io/yumen/kit/cdc/outbox"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -177,4 +179,39 @@ func TestARefusedBatchIsAnErrorAndCanBePublishedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	consume(t, c, "shop.orders", 2)
+}
+
+// The longest row that there is must not hold up those after it for ever.
+func TestARowLongerThanABrokerTakesComesWithoutItsColumns(t *testing.T) {
+	c := cluster(t)
+	p := publisher(t, kafka.Config{Brokers: c.ListenAddrs()})
+	long := &cdc.Row{Columns: []string{"id", "note"}, Values: []any{int64(17), strings.Repeat("x", 600<<10)}}
+	err := p.Handle(t.Context(), []cdc.Event{
+		{Kind: cdc.Update, Database: "shop", Table: "orders", Key: "17", Before: long, After: long, Transaction: "0-1-5"},
+		{Kind: cdc.Insert, Database: "shop", Table: "orders", Key: "17", After: long, Transaction: "0-1-6"},
+		{Kind: cdc.Message, Topic: "shop.orders", Key: "17", Payload: make([]byte, outbox.PayloadBytesMax), Transaction: "7"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, records := range consume(t, c, "shop.orders", 3) {
+		for _, r := range records {
+			line := fmt.Sprintf("%s %d", r.Headers[2].Value, len(r.Headers))
+			var e struct {
+				Key   string         `json:"key"`
+				After map[string]any `json:"after"`
+			}
+			if string(r.Headers[0].Value) != string(cdc.Message) {
+				if err := json.Unmarshal(r.Value, &e); err != nil {
+					t.Fatal(err)
+				}
+				line += fmt.Sprintf(" key %s, %d columns", e.Key, len(e.After))
+			}
+			got = append(got, line)
+		}
+	}
+	if want := "[0-1-5 5 key 17, 0 columns 0-1-6 4 key 17, 2 columns 7 4]"; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
 }

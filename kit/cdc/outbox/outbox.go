@@ -24,8 +24,9 @@ const (
 
 // Bounds of a Message.
 const (
-	// PayloadBytesMax keeps a batch and a Kafka record (1 MiB by default) in bounds.
-	PayloadBytesMax = 1 << 20
+	// PayloadBytesMax keeps a batch in bounds, and a record of Kafka with its key and headers below the 1,000,012 bytes that
+	// clients and brokers take by default: one that they refuse would hold up all that comes after it.
+	PayloadBytesMax = 960 << 10
 	// KeyBytesMax is what the column holds.
 	KeyBytesMax = 255
 	// TopicBytesMax is Kafka's limit of a topic's name.
