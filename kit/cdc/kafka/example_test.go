@@ -3,7 +3,6 @@ package kafka_test
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -12,43 +11,46 @@ import (
 	"github.com/yumen-io/yumen/kit/cdc/kafka"
 )
 
-// What a source tells is published, and read by somebody else.
+// What an outbox holds goes to Kafka: Handle is what a source calls with its events, which are made by hand here.
 func Example() {
-	if err := publishAndRead(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	// Output:
-	// insert 17: {"source":"db","kind":"insert","database":"shop","table":"orders","key":"17","after":{"id":17,"state":"new"},"index":0,"last":true,"time":"0001-01-01T00:00:00Z"}
-}
-
-func publishAndRead() error {
-	ctx := context.Background()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "shop.orders")) // your brokers, here in the process
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "orders")) // your brokers, here in the process
 	if err != nil {
-		return err
+		panic(err)
 	}
 	defer cluster.Close()
-	publisher, err := kafka.New(kafka.Config{Brokers: cluster.ListenAddrs(), EpochTopics: []string{"shop.orders"}})
+	publisher, err := kafka.New(kafka.Config{Brokers: cluster.ListenAddrs()})
 	if err != nil {
-		return err
+		panic(err)
 	}
 	defer publisher.Close()
 
-	// source.Run(ctx, publisher.Handle) of a binlog or an outbox calls it with events like this one.
-	err = publisher.Handle(ctx, []cdc.Event{{
-		Source: "db", Kind: cdc.Insert, Database: "shop", Table: "orders", Key: "17", Last: true,
-		After: &cdc.Row{Columns: []string{"id", "state"}, Values: []any{int64(17), "new"}},
-	}})
+	// In a service: err = tailer.Run(ctx, publisher.Handle)
+	ctx := context.Background()
+	err = publisher.Handle(ctx, []cdc.Event{
+		{Source: "shop", Kind: cdc.Message, Topic: "orders", Key: "17", Payload: []byte("paid"), Transaction: "1", Last: true},
+		{Source: "shop", Kind: cdc.Message, Topic: "orders", Key: "17", Payload: []byte("shipped"), Transaction: "2", Last: true},
+	})
 	if err != nil {
-		return err
+		panic(err)
 	}
 
-	consumer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("shop.orders"))
+	reader, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("orders"))
 	if err != nil {
-		return err
+		panic(err)
 	}
-	defer consumer.Close()
-	fetches := consumer.PollFetches(ctx)
-	fetches.EachRecord(func(r *kgo.Record) { fmt.Printf("%s %s: %s\n", r.Headers[0].Value, r.Key, r.Value) })
-	return fetches.Err()
+	defer reader.Close()
+	for left := 2; left > 0; {
+		fetches := reader.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			panic(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			fmt.Printf("order %s is %s\n", r.Key, r.Value)
+			left--
+		})
+	}
+
+	// Output:
+	// order 17 is paid
+	// order 17 is shipped
 }
