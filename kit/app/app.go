@@ -136,7 +136,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.enter(phaseStarting)
 	began := time.Now()
 
-	if err := a.listen(ctx); err != nil {
+	if err := a.listen(context.WithoutCancel(ctx)); err != nil {
 		a.closeListeners()
 		a.end("no port to listen on", err)
 		a.enter(phaseStopped)

@@ -119,6 +119,15 @@ func TestTheContextEndsDuringTheStart(t *testing.T) {
 	})
 }
 
+func TestTheContextHasEndedBeforeTheStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := &diary{}
+	a, err := New(Config{HTTP: HTTPConfig{Address: "127.0.0.1:0", Handler: http.NotFoundHandler()}, Components: d.components("database"), NoSignals: true, Logger: silent})
+	must(t, err)
+	must(t, a.Run(ctx))
+}
+
 func TestAComponentThatHangsInStopTakesItsOwnTimeOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &diary{}

@@ -236,7 +236,14 @@ func (c Config) filled() (Config, error) {
 	number("HTTP.HeadBytesMax", &h.HeadBytesMax, 64<<10, 1<<10, 16<<20)
 	number("HTTP.ConnectionsMax", &h.ConnectionsMax, 16_384, 1, 10_000_000)
 
+	certified := func(field string, t *tls.Config) {
+		if t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
+			wrong(field, "has no certificate, wants Certificates, GetCertificate or GetConfigForClient")
+		}
+	}
+	certified("HTTP.TLS", h.TLS)
 	g := &c.GRPC
+	certified("GRPC.TLS", g.TLS)
 	switch {
 	case g.SharePort && g.Address != "":
 		wrong("GRPC.Address", "is %q, and SharePort is set: wants one of them", g.Address)

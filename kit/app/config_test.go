@@ -33,6 +33,8 @@ func TestEachFieldThatIsWrongIsNamed(t *testing.T) {
 		{Config{HTTP: HTTPConfig{Address: ":0", Handler: http.NotFoundHandler()}, GRPC: GRPCConfig{SharePort: true, TLS: &tls.Config{}, Register: none}}, "Config.GRPC.TLS"},
 		{Config{HTTP: HTTPConfig{Address: ":0", Handler: http.NotFoundHandler(), TLS: &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }}},
 			GRPC: GRPCConfig{SharePort: true, Register: none}}, "Config.HTTP.TLS has a GetConfigForClient"},
+		{Config{HTTP: HTTPConfig{TLS: &tls.Config{}}}, "Config.HTTP.TLS has no certificate"},
+		{Config{GRPC: GRPCConfig{TLS: &tls.Config{}}}, "Config.GRPC.TLS has no certificate"},
 		{Config{GRPC: GRPCConfig{ConnectTimeout: -1}}, "Config.GRPC.ConnectTimeout"},
 		{Config{GRPC: GRPCConfig{HeadBytesMax: 1}}, "Config.GRPC.HeadBytesMax"},
 		{Config{GRPC: GRPCConfig{StreamsMax: -1}}, "Config.GRPC.StreamsMax"},

@@ -49,7 +49,8 @@ func (a *App) drain(started []*running, stopChecks, stopAnnouncing context.Cance
 	a.enter(phaseFinish)
 	a.web.refuse()
 	idle := func() bool { return a.flight.count() == 0 }
-	if a.until(d.Finish, func() bool { return idle() && a.web.quiet() }) {
+	a.until(d.Finish, func() bool { return idle() && a.web.quiet() })
+	if idle() {
 		a.rpc.close()
 		a.web.close()
 	}

@@ -21,7 +21,7 @@ type listener struct {
 	mu struct {
 		sync.Mutex
 		open map[*conn]struct{}
-		full bool // the last connection was refused: tells when that begins and ends
+		full bool // connections are being refused: tells when that begins and ends
 	}
 }
 
@@ -54,22 +54,27 @@ func (l *listener) Accept() (net.Conn, error) {
 
 func (l *listener) take(c *net.TCPConn) *conn {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	full := len(l.mu.open) >= l.connectionsMax
-	if full != l.mu.full {
-		l.mu.full = full
-		if full {
-			l.log.Warn("connections are refused", "reason", "too_many_connections", "server", l.what, "max", l.connectionsMax)
-		} else {
-			l.log.Info("connections are taken again", "server", l.what)
-		}
-	}
-	if full {
+	full := l.mu.full
+	var own *conn
+	switch n := len(l.mu.open); {
+	case n >= l.connectionsMax:
 		l.refused.Add(1)
-		return nil
+		l.mu.full = true
+	default:
+		own = &conn{TCPConn: c, of: l}
+		l.mu.open[own] = struct{}{}
+		// At the bound one goes and one comes all the time: only when there is room for a tenth it is over.
+		l.mu.full = l.mu.full && n >= l.connectionsMax-l.connectionsMax/10
 	}
-	own := &conn{TCPConn: c, of: l}
-	l.mu.open[own] = struct{}{}
+	changed, full := l.mu.full != full, l.mu.full
+	l.mu.Unlock()
+	switch {
+	case !changed:
+	case full:
+		l.log.Warn("connections are refused", "reason", "too_many_connections", "server", l.what, "max", l.connectionsMax)
+	default:
+		l.log.Info("connections are taken again", "server", l.what)
+	}
 	return own
 }
 
