@@ -27,7 +27,7 @@ func newRecord(key int64, version uint64) record {
 }
 
 // Yumen is three nodes with kit/cache.
-func Yumen(address string, s *Source) (*Cache, error) {
+func Yumen(address string, s *Source, life Life) (*Cache, error) {
 	c := &Cache{Name: "kit/cache"}
 	var nodes []*cache.Cache[int64, record]
 	c.end = func() {
@@ -43,7 +43,7 @@ func Yumen(address string, s *Source) (*Cache, error) {
 	}
 	for range loadNodes {
 		n, err := cache.New(cache.Config[int64, record]{
-			Name: "users", TTL: loadTTL, LocalTTL: loadLocal, Redis: cache.Redis{Addresses: []string{address}, Timeout: 2 * time.Second},
+			Name: "users", TTL: life.Shared, LocalTTL: life.Local, Redis: cache.Redis{Addresses: []string{address}, Timeout: 2 * time.Second},
 			Load: func(ctx context.Context, key int64) (record, uint64, error) {
 				version, err := s.load(ctx, key)
 				return newRecord(key, version), version, err
@@ -73,14 +73,18 @@ func (n yumenNode) changed(ctx context.Context, key int64, version uint64) error
 }
 
 // GoZero is three nodes with go-zero's core/stores/cache. They share the pool of connections that go-zero keeps for each address.
-func GoZero(address string, s *Source) (*Cache, error) {
+func GoZero(address string, s *Source, life Life) (*Cache, error) {
+	var options []zerocache.Option
+	if life.Shared > 0 {
+		options = append(options, zerocache.WithExpiry(life.Shared))
+	}
 	c := &Cache{Name: "go-zero", end: func() {}}
 	for range loadNodes {
 		r, err := zeroredis.NewRedis(zeroredis.RedisConf{Host: address, Type: zeroredis.NodeType})
 		if err != nil {
 			return nil, err
 		}
-		of := zerocache.NewNode(r, syncx.NewSingleFlight(), zerocache.NewStat("bench"), errNotFound, zerocache.WithExpiry(loadTTL))
+		of := zerocache.NewNode(r, syncx.NewSingleFlight(), zerocache.NewStat("bench"), errNotFound, options...)
 		c.nodes = append(c.nodes, zeroNode{of, s})
 	}
 	return c, nil

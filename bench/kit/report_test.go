@@ -38,6 +38,7 @@ func TestReport(t *testing.T) {
 	if *reportFile == "" && *only == "" {
 		t.Skip("-report FILE makes the report")
 	}
+	load := "a load average of " + told("cat", "/proc/loadavg") + " before the run"
 	var b strings.Builder
 	b.WriteString(header)
 	for _, s := range subjects() {
@@ -71,7 +72,7 @@ func TestReport(t *testing.T) {
 	}
 	b.WriteString(loadTable(t))
 	fmt.Fprintf(&b, "## The machine\n\n| | |\n|---|---|\n")
-	for _, f := range machine() {
+	for _, f := range machine(load) {
 		fmt.Fprintf(&b, "| %s | %s |\n", f[0], f[1])
 	}
 	if err := os.WriteFile(*reportFile, []byte(b.String()), 0o644); err != nil {
@@ -121,12 +122,13 @@ func allocs(f Figures) string {
 }
 
 // machine is where and with what it was measured.
-func machine() [][2]string {
+func machine(load string) [][2]string {
 	list := [][2]string{
 		{"date", time.Now().UTC().Format(time.DateOnly)},
 		{"commit", told("git", "describe", "--always", "--dirty")},
 		{"processor", processor()},
 		{"cores", fmt.Sprint(runtime.NumCPU())},
+		{"what others did meanwhile", load},
 		{"Go", runtime.Version()},
 		{"redis-server", told("redis-server", "--version")},
 		{"rounds", fmt.Sprintf("%d of %v each; over Redis %d of %v", *rounds, *each, *loadRounds, *loadFor)},
