@@ -144,7 +144,11 @@ func JWT(cfg JWTConfig) (Authenticator, error) {
 	if errs == nil {
 		source, err := newKeySource(&a.cfg, a.now)
 		if err != nil {
-			wrong("%w", err)
+			field := "URL"
+			if cfg.Keys != nil {
+				field = "Keys"
+			}
+			wrong("%s: %w", field, err)
 		}
 		a.keys = source
 	}

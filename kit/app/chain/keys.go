@@ -128,13 +128,13 @@ func newKeySource(cfg *JWTConfig, now func() time.Time) (*keySource, error) {
 	if cfg.Keys != nil {
 		set, err := parseKeys(cfg.Keys)
 		if err != nil {
-			return nil, fmt.Errorf("Keys: %w", err)
+			return nil, err
 		}
 		return &keySource{fixed: set}, nil
 	}
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("URL: %q is not like https://issuer.example/keys", cfg.URL)
+		return nil, fmt.Errorf("%q is not like https://issuer.example/keys", cfg.URL)
 	}
 	s := &keySource{url: cfg.URL, client: cfg.Client, refresh: cfg.Refresh, log: cfg.Logger, now: now}
 	if s.client == nil {

@@ -262,7 +262,7 @@ func (v *rules) value(r reflect.Value, path string) error {
 		if err == nil {
 			return nil
 		}
-		return v.explain(err, path)
+		return v.explain(err, path, func(field string) string { return strings.TrimPrefix(field, r.Type().Name()+".") })
 	case reflect.Slice, reflect.Array:
 		if e := r.Type().Elem(); e.Kind() != reflect.Struct && (e.Kind() != reflect.Pointer || e.Elem().Kind() != reflect.Struct) {
 			return nil
@@ -293,8 +293,8 @@ func (v *rules) value(r reflect.Value, path string) error {
 	return nil
 }
 
-// explain makes a ValidationError of what the validator says.
-func (v *rules) explain(err error, path string) error {
+// explain makes a ValidationError of what the validator says. within takes the type's own name off a path, where it has one.
+func (v *rules) explain(err error, path string, within func(string) string) error {
 	broken := validator.ValidationErrors(nil)
 	if !errors.As(err, &broken) {
 		return err
@@ -304,8 +304,7 @@ func (v *rules) explain(err error, path string) error {
 		if len(e.Violations) == violationsMax {
 			break
 		}
-		_, field, _ := strings.Cut(f.Namespace(), ".") // without the struct's own name
-		field = strings.ReplaceAll(field, embedded+".", "")
+		field := strings.ReplaceAll(within(f.Namespace()), embedded+".", "")
 		e.Violations = append(e.Violations, v.told(Violation{Field: path + field, Rule: f.Tag(), Param: f.Param(), Message: sentence(f)}))
 	}
 	return e
@@ -463,7 +462,12 @@ func (c *Chain) Explain(err error) error {
 	case err == nil, errors.As(err, new(*ValidationError)):
 		return err
 	case errors.As(err, &broken):
-		return c.rules.explain(broken, "")
+		return c.rules.explain(broken, "", func(field string) string {
+			if _, inner, ok := strings.Cut(field, "."); ok { // the type is not known here; one without a name has few levels
+				return inner
+			}
+			return field
+		})
 	case errors.As(err, &tooLarge):
 		return c.rules.tooLarge(tooLarge.Limit)
 	case errors.As(err, new(*json.SyntaxError)), errors.As(err, new(*json.UnmarshalTypeError)), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
