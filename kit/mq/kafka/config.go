@@ -20,6 +20,10 @@ const (
 	CommitDelayDefault    = 20 * time.Millisecond
 	LagEveryDefault       = 5 * time.Second
 	SessionDefault        = 45 * time.Second
+
+	// metadataMinAge is how soon a client may ask anew where a partition is, which it does when one has moved: the library's 5 s
+	// are what Publish would wait for each move of a leader.
+	metadataMinAge = 500 * time.Millisecond
 )
 
 // PublisherConfig is what NewPublisher needs. Only Brokers has no default.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,7 +60,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	}
 	c := &Consumer{cfg: cfg, news: make(chan struct{}, 1)}
 	c.mu.lanes, c.mu.dirty = map[place]*held{}, map[place]int64{}
-	opts := append(cfg.Options,
+	opts := append(slices.Clip(cfg.Options),
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ConsumerGroup(cfg.Group),
 		kgo.ConsumeTopics(cfg.Topics...),
@@ -67,6 +68,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// A partition that is resumed waits for the fetch of the others at its broker, which is this long when they are idle.
 		kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.MetadataMinAge(metadataMinAge),
 		// Only partitions that move are given up, and none between a poll and the lanes.
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.BlockRebalanceOnPoll(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,9 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(append(cfg.Options,
+	client, err := kgo.NewClient(append(slices.Clip(cfg.Options),
 		kgo.SeedBrokers(cfg.Brokers...),
+		kgo.MetadataMinAge(metadataMinAge),
 		// All replicas in sync have a message before it counts, and a repeated request does not write it twice.
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.MaxBufferedRecords(cfg.BufferMessages),
