@@ -110,14 +110,16 @@ func decisionOf(d *gateway.Decision) decision {
 	return out
 }
 
+// sampled is why what passed may have no record.
+const sampled = "What guards let pass is recorded of a sample of the requests: telemetry.decisions.sample in the document.\n"
+
 // decisionsText is records for people: a line of what was asked, a line of what was decided, a line of the numbers.
 func decisionsText(list []gateway.Decision, id string) string {
 	if len(list) == 0 {
 		if id == "" {
-			return "no guard has refused, delayed or degraded anything of late\n"
+			return "no record fits: no guard has refused, delayed or degraded what was asked for, or it was too long ago.\n" + sampled
 		}
-		return "no record of request " + id + ": no guard refused, delayed or degraded it, or it was too long ago.\n" +
-			"What guards let pass is recorded of a sample of the requests: telemetry.decisions.sample in the document.\n"
+		return "no record of request " + id + ": no guard refused, delayed or degraded it, or it was too long ago.\n" + sampled
 	}
 	var b strings.Builder
 	for i := range list {
