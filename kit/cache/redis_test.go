@@ -181,16 +181,30 @@ func TestAnEventReachesAllNodes(t *testing.T) {
 	}
 }
 
+// Also on the connection that comes after one that broke. The first levels alone would keep their copies for an hour.
 func TestWhatAnOperatorDeletesInRedisLeavesTheFirstLevelsByTracking(t *testing.T) {
 	s := redis.Start(t)
 	rows := newTable()
-	c := open(t, s.Addr(), rows, nil)
-	wantAnswer(t, c, "a", 1, Loader)
-	c.local.entries.InvalidateAll()
-	wantAnswer(t, c, "a", 1, Shared)
-	rows.set("a", 2)
-	raw(t, s.Addr())("DEL", c.link.keyOf("a"))
-	until(t, "it is gone", func() bool { v, _ := c.Get(background, "a"); return v.Value == 2 })
+	c := open(t, s.Addr(), rows, func(cfg *Config[string, uint64]) { cfg.TTL, cfg.LocalTTL = time.Hour, time.Hour })
+	for n := uint64(1); n <= 2; n++ {
+		rows.set("a", n)
+		c.local.entries.InvalidateAll()
+		wantAnswer(t, c, "a", n, Loader)
+		c.local.entries.InvalidateAll()
+		wantAnswer(t, c, "a", n, Shared)
+		before := c.Stats().Pushes
+		raw(t, s.Addr())("DEL", c.link.keyOf("a"))
+		until(t, "it is gone", func() bool { v, _ := c.Get(background, "a"); return v.Source == Loader })
+		if c.Stats().Pushes == before {
+			t.Error("nothing was announced")
+		}
+		if n == 1 {
+			s.Kill()
+			until(t, "redis is missed", func() bool { return !c.Stats().Reachable })
+			s.Restart()
+			until(t, "redis is back", func() bool { return c.Stats().Reachable })
+		}
+	}
 }
 
 func TestASlowReaderCannotBringBackAnOldValue(t *testing.T) {
