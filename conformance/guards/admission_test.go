@@ -74,12 +74,7 @@ routes:
 	alone, alone99 := modest("/fair")
 
 	greedy := tenantLoad(addr, "/unfair", "greedy", 48).Start(0)
-	gateway.Eventually(t, patience, "the greedy tenant is at work", func() error {
-		if greedy.Done() < 200 {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	await(t, "the greedy tenant is at work", func() bool { return greedy.Done() >= 200 })
 	without, without99 := modest("/unfair")
 	greedy.Stop()
 
@@ -158,12 +153,7 @@ routes:
 				resp.Body.Close()
 				first <- resp.StatusCode
 			}()
-			gateway.Eventually(t, patience, "the place is taken", func() error {
-				if held.Load() == 0 {
-					return errors.New("not yet")
-				}
-				return nil
-			})
+			await(t, "the place is taken", func() bool { return held.Load() != 0 })
 			path, fields := "/", c.request
 			if c.request == "hurry" {
 				path, fields = "/hurry", ""

@@ -270,12 +270,7 @@ func TestBreakerDoesNotCountClientsThatGoAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-		gateway.Eventually(t, patience, "the upstream has the request", func() error {
-			if u.asked.Load() == before {
-				return errors.New("not yet")
-			}
-			return nil
-		})
+		await(t, "the upstream has the request", func() bool { return u.asked.Load() != before })
 		conn.(*net.TCPConn).SetLinger(0) // a reset: an orderly end could be of the sending side alone
 		conn.Close()
 	}

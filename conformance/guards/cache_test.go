@@ -578,23 +578,13 @@ func TestCacheChangesUnderLoad(t *testing.T) {
 			return err
 		})
 		from := load.Done()
-		gateway.Eventually(t, patience, "the load goes on", func() error {
-			if load.Done() < from+100 {
-				return errors.New("not yet")
-			}
-			return nil
-		})
+		await(t, "the load goes on", func() bool { return load.Done() >= from+100 })
 	}
 	if tally := load.Stop(); tally.Failures() > 0 {
 		t.Error(tally)
 	}
 	k.p.WriteConfig(cacheDocument(k.addr, "on", o))
-	gateway.Eventually(t, patience, "the cache is on", func() error {
-		if ask(t, k.client, k.addr, "GET /first", "", nil).Header.Get("Cache-Status") == "" {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	await(t, "the cache is on", func() bool { return ask(t, k.client, k.addr, "GET /first", "", nil).Header.Get("Cache-Status") != "" })
 	k.asks("GET /first", "", "200 answer 1 | hit; ttl=TTL")
 }
 
@@ -694,12 +684,7 @@ func TestLeadersThatAreLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprint(conn, "GET /slow HTTP/1.1\r\nHost: "+k.addr+"\r\n\r\n")
-		gateway.Eventually(t, patience, "the leader has asked", func() error {
-			if o.asked.Load() == 0 {
-				return errors.New("not yet")
-			}
-			return nil
-		})
+		await(t, "the leader has asked", func() bool { return o.asked.Load() != 0 })
 		return func() { // by a reset: a client that only closes may mean that it has said everything
 			_ = conn.(*net.TCPConn).SetLinger(0)
 			conn.Close()

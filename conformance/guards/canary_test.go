@@ -115,12 +115,7 @@ func TestCanaryThatFailsIsRolledBack(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	was, done := canary.asked.Load(), load.Done()
-	gateway.Eventually(t, patience, "more requests are answered", func() error {
-		if load.Done() < done+500 {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	await(t, "more requests are answered", func() bool { return load.Done() >= done+500 })
 	if n := canary.asked.Load(); n > was+4 { // those that were under way
 		t.Errorf("%d more requests came to the canary that was rolled back", n-was)
 	}
@@ -170,12 +165,7 @@ func TestCanaryThatIsNoWorseGoesUp(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	was, done := stable.asked.Load(), load.Done()
-	gateway.Eventually(t, patience, "more requests are answered", func() error {
-		if load.Done() < done+500 {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	await(t, "more requests are answered", func() bool { return load.Done() >= done+500 })
 	if n := stable.asked.Load(); n > was+4 {
 		t.Errorf("%d more requests came to the version before", n-was)
 	}

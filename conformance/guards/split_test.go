@@ -223,12 +223,7 @@ routes: [{path: /*, cluster: app, filters: [shop]}]
 	for range 20 {
 		order(t, p, "PUT", "/api/splits/shop", `{"weights": {"green": "100%"}}`)
 		done := load.Done()
-		gateway.Eventually(t, patience, "green answers", func() error {
-			if load.Done() < done+20 {
-				return errors.New("not yet")
-			}
-			return nil
-		})
+		await(t, "green answers", func() bool { return load.Done() >= done+20 })
 		order(t, p, "POST", "/api/splits/shop/back", "")
 	}
 	tally := load.Stop()

@@ -49,6 +49,9 @@ func (m *mortal) start() {
 
 // kill ends it without a word.
 func (m *mortal) kill() {
+	if m.cmd.Process == nil {
+		return // it could not be started, which is told
+	}
 	_ = m.cmd.Process.Signal(syscall.SIGKILL)
 	_ = m.cmd.Wait()
 }
