@@ -114,6 +114,7 @@ type Outcome struct {
 	Reads, Writes   float64
 	Hits, Local     float64 // of a thousand reads; Local are those of Hits that stayed in the process
 	HitP50, HitP99  float64 // microseconds
+	LocalP99        float64 // of those that stayed in the process; 0 of a cache without such a level
 	Trips, Commands float64 // for a thousand reads
 	RedisCPU        float64 // microseconds for a thousand reads
 	Loads           float64 // for a thousand reads
@@ -129,7 +130,7 @@ const staleFrom = 50 * time.Millisecond
 type tally struct {
 	reads, writes, hits, local, stale int
 	oldest                            time.Duration
-	times                             []time.Duration // of hits
+	times, within                     []time.Duration // of hits, and of those in the process
 }
 
 // fill has every node read every row once.
@@ -186,12 +187,13 @@ func Ask(ctx context.Context, c *Cache, r *Redis, s *Source, d time.Duration, lo
 	for _, t := range tallies {
 		sum.reads, sum.writes, sum.hits, sum.local, sum.stale = sum.reads+t.reads, sum.writes+t.writes, sum.hits+t.hits, sum.local+t.local, sum.stale+t.stale
 		sum.oldest = max(sum.oldest, t.oldest)
-		sum.times = append(sum.times, t.times...)
+		sum.times, sum.within = append(sum.times, t.times...), append(sum.within, t.within...)
 	}
 	if sum.reads == 0 || sum.hits == 0 {
 		return Outcome{}, fmt.Errorf("%s: %d reads, %d of them hits", c.Name, sum.reads, sum.hits)
 	}
 	slices.Sort(sum.times)
+	slices.Sort(sum.within)
 	thousands := float64(sum.reads) / 1000
 	o := Outcome{
 		Reads: float64(sum.reads), Writes: float64(sum.writes), Hits: float64(sum.hits) / thousands, Local: float64(sum.local) / thousands,
@@ -199,6 +201,9 @@ func Ask(ctx context.Context, c *Cache, r *Redis, s *Source, d time.Duration, lo
 		Commands: float64(after.Commands-before.Commands) / thousands, RedisCPU: micros(after.CPU-before.CPU) / thousands,
 		Loads: float64(s.loads.Load()-loads) / thousands, Oldest: micros(sum.oldest) / 1000, StaleReads: float64(sum.stale) / thousands,
 		CPU: micros(used) / float64(sum.reads),
+	}
+	if n := len(sum.within); n > 0 {
+		o.LocalP99 = micros(sum.within[n*99/100])
 	}
 	o.Trips = o.Commands
 	if c.trips != nil {
@@ -255,6 +260,7 @@ func (t *tally) ask(ctx, running context.Context, of node, s *Source, seed uint6
 		}
 		if local {
 			t.local++
+			t.within = append(t.within, took)
 		}
 	}
 }

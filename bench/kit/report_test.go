@@ -181,7 +181,8 @@ with another one's.
 
 - **goroutines**: how many do the work at the same time, on the same breaker, bucket, picker.
 - **ns**: the time between the ends of two operations, of all goroutines together. What scales perfectly halves with the second.
-- **CPU ns**: the time of processors that an operation takes. A side that waits takes little, one that spins much.
+- **CPU ns**: the time of processors that an operation takes. A side that waits takes little, one that spins much. It is the steadier figure on a
+  machine that others use too.
 - **allocs**: allocations of an operation.
 
 `
