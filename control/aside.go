@@ -33,14 +33,18 @@ func (c *Controller) read(name string, text []byte) (plan *compile.Plan, report 
 
 // schemas gets what filters transcode by. What servers say of themselves is kept beside the revisions.
 func (c *Controller) schemas() *descriptors.Reader {
-	folder := c.options.RevisionDir
-	if folder == "" && c.options.File != "" {
-		folder = filepath.Join(filepath.Dir(c.options.File), ".yumen", filepath.Base(c.options.File))
+	return &descriptors.Reader{Folder: c.kept("descriptors"), Logger: c.logger}
+}
+
+// kept returns the folder beside the revisions in which something is kept; empty if there is none.
+func (c *Controller) kept(what string) string {
+	switch {
+	case c.options.RevisionDir != "":
+		return filepath.Join(c.options.RevisionDir, what)
+	case c.options.File != "":
+		return filepath.Join(filepath.Dir(c.options.File), ".yumen", filepath.Base(c.options.File), what)
 	}
-	if folder != "" {
-		folder = filepath.Join(folder, "descriptors")
-	}
-	return &descriptors.Reader{Folder: folder, Logger: c.logger}
+	return ""
 }
 
 // aside does work on a thread of its own that gives way to the loops' threads where they want the same core, and waits for

@@ -8,6 +8,7 @@ import (
 
 	"github.com/yumen-io/yumen/control/compile"
 	"github.com/yumen-io/yumen/control/dns"
+	"github.com/yumen-io/yumen/control/etcd"
 	"github.com/yumen-io/yumen/gateway"
 	"github.com/yumen-io/yumen/gateway/upstream"
 	"github.com/yumen-io/yumen/telemetry/metrics"
@@ -17,7 +18,8 @@ import (
 type cluster struct {
 	plan  *compile.ClusterPlan
 	group *upstream.Group
-	names *dns.Resolver // nil: every endpoint has an address
+	names *dns.Resolver  // nil: no endpoint is a name
+	found *etcd.Follower // nil: no endpoint is a service in etcd
 }
 
 // warmMax is how long a change waits for the first checks of clusters that are new. An endpoint that works answers in
@@ -35,7 +37,7 @@ func (c *Controller) prepareClusters(ctx context.Context, w *work) error {
 	for i, plan := range w.plan.Clusters {
 		old := c.cluster(plan.Name)
 		if old != nil && old.plan.Fingerprint == plan.Fingerprint && c.secretsOf(plan.Name) == w.secrets.clusters[i] {
-			w.clusters = append(w.clusters, &cluster{plan, old.group, old.names})
+			w.clusters = append(w.clusters, &cluster{plan, old.group, old.names, old.found})
 			continue
 		}
 		if old != nil && !overlap(plan, old.plan) {
@@ -48,6 +50,12 @@ func (c *Controller) prepareClusters(ctx context.Context, w *work) error {
 		}
 		if cl.names != nil {
 			w.undo(cl.names.Stop)
+		}
+		if cl.found, err = c.discover(ctx, cl, old); err != nil {
+			return fmt.Errorf("cluster %q: %w", plan.Name, err)
+		}
+		if cl.found != nil {
+			w.undo(cl.found.Stop)
 		}
 		if old != nil {
 			cl.group = old.group

@@ -14,6 +14,7 @@ import (
 
 	"github.com/yumen-io/yumen/control/certs"
 	"github.com/yumen-io/yumen/control/compile"
+	"github.com/yumen-io/yumen/control/etcd"
 	"github.com/yumen-io/yumen/control/file"
 	"github.com/yumen-io/yumen/control/revision"
 	"github.com/yumen-io/yumen/control/upgrade"
@@ -116,8 +117,9 @@ type Controller struct {
 	collector collector
 	untidy    int // size of the largest document read or left since memory was given back
 
-	challenges challenges // guards itself
-	splitsKept splitsKept // likewise
+	etcd       *etcd.Registries // guards itself
+	challenges challenges       // guards itself
+	splitsKept splitsKept       // likewise
 
 	// background is what ends by itself and is waited for by Stop.
 	background sync.WaitGroup
@@ -146,6 +148,7 @@ func New(o Options) (*Controller, error) {
 		groups: groups{}, tickets: map[time.Duration]tickets{},
 		interrupt: func(string) error { return nil },
 	}
+	c.etcd = etcd.NewRegistries(c.kept("endpoints"), c.logger)
 	c.life, c.giveUp = context.WithCancel(context.Background())
 	if c.program.Path == "" {
 		p, err := upgrade.ThisProgram()

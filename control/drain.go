@@ -42,6 +42,9 @@ func (c *Controller) leave() {
 		if cl.names != nil {
 			cl.names.Stop()
 		}
+		if cl.found != nil {
+			cl.found.Stop()
+		}
 	}
 	for _, l := range c.listeners {
 		l.socket.close()
@@ -99,6 +102,7 @@ func (c *Controller) Stop() error {
 		c.mail.close()
 		<-c.ended
 		c.background.Wait()
+		c.etcd.Wait()
 		c.removePID()
 		close(c.stopped)
 	})

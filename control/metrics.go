@@ -34,6 +34,7 @@ func (c *Controller) sources() metrics.Sources {
 		AccessLog:    c.logs.get,
 		Handshakes:   c.plane.countHandshakes,
 		Certificates: c.ends,
+		Discovery:    c.discoveries,
 	}
 }
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/yumen-io/yumen/control/dns"
@@ -18,10 +19,10 @@ func (c *Controller) resolve(ctx context.Context, cl, old *cluster) (*dns.Resolv
 		return nil, nil
 	}
 	cfg := dns.Config{
-		Endpoints: cl.plan.Endpoints, Refresh: cl.plan.DNS.Refresh, Timeout: cl.plan.DNS.Timeout,
-		Changed: func(targets []upstream.Target) {
+		Endpoints: cl.plan.Addresses(), Refresh: cl.plan.DNS.Refresh, Timeout: cl.plan.DNS.Timeout,
+		Changed: func([]upstream.Target) {
 			// Not waited for: this very goroutine may be what a command there is waiting for.
-			c.mail.post(func() { c.retarget(cl, targets) })
+			c.mail.post(func() { c.retarget(cl, cl.targets()) })
 		},
 	}
 	if old != nil && old.names != nil {
@@ -40,7 +41,10 @@ func (c *Controller) resolve(ctx context.Context, cl, old *cluster) (*dns.Resolv
 
 // retarget puts what discovery found into the place of a cluster's endpoints, if it is still the one that asked.
 func (c *Controller) retarget(cl *cluster, targets []upstream.Target) {
-	if now := c.cluster(cl.plan.Name); now == nil || now.names != cl.names || c.stopping.Load() {
+	if now := c.cluster(cl.plan.Name); now == nil || now.names != cl.names || now.found != cl.found || c.stopping.Load() {
+		return
+	}
+	if slices.Equal(targets, cl.group.Targets()) {
 		return
 	}
 	if err := cl.group.SetTargets(targets); err != nil {
@@ -58,25 +62,49 @@ func (c *Controller) swapClusters(w *work) {
 		if cl.names != nil && !slices.ContainsFunc(old, cl.sharesNames) {
 			cl.names.Start()
 		}
+		if cl.found != nil && !slices.ContainsFunc(old, cl.sharesFound) {
+			cl.found.Start()
+		}
 	}
 	for _, cl := range old {
 		if cl.names != nil && !slices.ContainsFunc(c.clusters, cl.sharesNames) {
 			cl.names.Stop()
+		}
+		if cl.found != nil && !slices.ContainsFunc(c.clusters, cl.sharesFound) {
+			cl.found.Stop()
 		}
 	}
 }
 
 func (cl *cluster) sharesNames(other *cluster) bool { return cl.names == other.names }
 
-// targets returns the addresses of a cluster as far as they are known; never nil.
+func (cl *cluster) sharesFound(other *cluster) bool { return cl.found == other.found }
+
+// targets returns the addresses of a cluster as far as they are known; never nil. Those that stand in the document, or that names lead
+// to, come before those found in etcd, and an address that is both is there once.
 func (cl *cluster) targets() []upstream.Target {
+	list := []upstream.Target{}
 	if cl.names != nil {
-		return cl.names.Targets()
+		list = cl.names.Targets()
+	} else {
+		for i := range cl.plan.Endpoints {
+			if e := &cl.plan.Endpoints[i]; e.Etcd == nil {
+				list = append(list, e.Target(e.Addr.Addr()))
+			}
+		}
 	}
-	list := make([]upstream.Target, len(cl.plan.Endpoints))
-	for i := range cl.plan.Endpoints {
-		e := &cl.plan.Endpoints[i]
-		list[i] = e.Target(e.Addr.Addr())
+	if cl.found == nil {
+		return list
+	}
+	seen := make(map[netip.AddrPort]bool, len(list))
+	for _, t := range list {
+		seen[t.Addr] = true
+	}
+	for _, t := range cl.found.Targets() {
+		if !seen[t.Addr] {
+			seen[t.Addr] = true
+			list = append(list, t)
+		}
 	}
 	return list
 }

@@ -20,6 +20,8 @@ type ClusterStatus struct {
 	Endpoints []EndpointStatus `json:"endpoints"`
 	// Unresolved are the names that have no address, each with the reason.
 	Unresolved []UnresolvedName `json:"unresolved,omitempty"`
+	// Discovery says where endpoints come from that are found in etcd, and how fresh that is.
+	Discovery []DiscoveryStatus `json:"discovery,omitempty"`
 }
 
 // UnresolvedName is a host name of an endpoint that has no address.
@@ -46,6 +48,11 @@ type EndpointStatus struct {
 	Idle        int           `json:"idle"`
 	Waiting     int           `json:"waiting"`
 	Latency     time.Duration `json:"latency_ns"`
+	// Instance, Zone, Colour and Version are what an endpoint that was found in etcd has registered with.
+	Instance string `json:"instance,omitempty"`
+	Zone     string `json:"zone,omitempty"`
+	Colour   string `json:"colour,omitempty"`
+	Version  string `json:"version,omitempty"`
 	// Factors are what load_aware goes by; nil for the others.
 	Factors *EndpointFactors `json:"factors,omitempty"`
 }
@@ -67,6 +74,7 @@ func (cl *cluster) status() ClusterStatus {
 		Name: cl.plan.Name, Balance: cl.plan.Algorithm, Pipeline: cl.plan.Spec(1).Pool.Pipeline,
 		Endpoints: []EndpointStatus{}, Unresolved: cl.unresolved(),
 	}
+	registered := cl.discovery(&s)
 	loads := cl.group.Loads()
 	statuses := make(map[string]upstream.Status)
 	for _, st := range cl.group.Statuses() {
@@ -80,6 +88,9 @@ func (cl *cluster) status() ClusterStatus {
 			Effective: load.Effective, InPool: load.InPool, InFlight: load.InFlight, Connections: load.Connections,
 			Idle: load.Idle, Waiting: load.Waiting, Latency: load.Latency,
 			Factors: factorsOf(load.Factors),
+		}
+		if i, ok := registered[t.Addr]; ok {
+			e.Instance, e.Zone, e.Colour, e.Version = i.ID, i.Zone, i.Colour, i.Version
 		}
 		if t.Name != e.Address {
 			e.Name = t.Name

@@ -75,6 +75,9 @@ func EndpointsText(c control.ClusterStatus) string {
 	// Writing to memory does not fail.
 	_ = table.Flush()
 	b.WriteString(factorsText(&c))
+	for _, d := range c.Discovery {
+		fmt.Fprintf(&b, "  %s: %s, %s\n", d.Service, d.State, d.Detail())
+	}
 	for _, u := range c.Unresolved {
 		fmt.Fprintf(&b, "  %s does not resolve: %s\n", u.Name, u.Why)
 	}

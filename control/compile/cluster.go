@@ -98,6 +98,11 @@ func (c *compiler) clusterPlan(said *config.Cluster, limits *h1.Limits) *Cluster
 	for i, e := range said.Endpoints {
 		p.Endpoints[i] = EndpointPlan{Address: e.Address.String(), Host: e.Address.Host, Port: e.Address.Port,
 			Weight: uint32(e.Weight), Priority: uint8(e.Priority)}
+		if e.Etcd != nil {
+			p.Endpoints[i] = EndpointPlan{Etcd: c.etcdPlan(e.Etcd, e.Priority, at{e.Etcd.Pos, fmt.Sprintf("clusters.%s.endpoints[%d].etcd", said.Name, i)}), Priority: uint8(e.Priority)}
+			p.Endpoints[i].Address = p.Endpoints[i].Etcd.String()
+			continue
+		}
 		if ip, ok := e.Address.IP(); ok {
 			p.Endpoints[i].Addr = netip.AddrPortFrom(ip.Unmap(), e.Address.Port)
 		}
@@ -199,6 +204,9 @@ func fingerprint(p *ClusterPlan) string {
 	fmt.Fprintf(&b, "%#v\n%#v\n", s, p.DNS)
 	for _, e := range p.Endpoints {
 		fmt.Fprintf(&b, "%q %d %d\n", e.Address, e.Weight, e.Priority)
+		if e.Etcd != nil {
+			fmt.Fprintf(&b, "%q\n", e.Etcd.Name())
+		}
 	}
 	sum := sha256.Sum256([]byte(b.String()))
 	return hex.EncodeToString(sum[:16])

@@ -217,7 +217,7 @@ func (p *Plan) explainProxy(e *Explanation, r *RoutePlan, cluster int, h *messag
 	e.Forwarded = &ForwardedView{string(h.AuthorityBytes()), string(h.PathBytes()), string(h.QueryBytes())}
 	e.Balance = &BalanceView{Algorithm: c.Algorithm}
 	for _, t := range c.Endpoints {
-		e.Balance.Endpoints = append(e.Balance.Endpoints, EndpointView{t.Address, t.Weight, t.Priority, t.Addr.IsValid(), false})
+		e.Balance.Endpoints = append(e.Balance.Endpoints, EndpointView{t.Address, max(t.Weight, 1), t.Priority, t.Addr.IsValid(), false, t.Etcd != nil})
 	}
 	if r.Route.Key != nil {
 		explainKey(e.Balance, c, r.Route.Key, h, params, client)

@@ -111,6 +111,7 @@ type EndpointView struct {
 	Priority uint8  `json:"priority"`
 	Resolved bool   `json:"resolved"` // false: a name, which may stand for several addresses
 	Chosen   bool   `json:"chosen,omitempty"`
+	Etcd     bool   `json:"etcd,omitempty"` // a service, which stands for its instances
 }
 
 // TimeoutsView are the bounds in time, in words: none, 5s.
@@ -232,7 +233,10 @@ func (e *Explanation) writeCluster(line func(string, ...any)) {
 		if p.Priority > 0 {
 			text += fmt.Sprintf(", priority %d", p.Priority)
 		}
-		if !p.Resolved {
+		switch {
+		case p.Etcd:
+			text += ", each instance that has registered"
+		case !p.Resolved:
 			text += ", each address of this name"
 		}
 		if p.Chosen {

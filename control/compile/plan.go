@@ -2,10 +2,12 @@ package compile
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/yumen-io/yumen/control/config"
+	"github.com/yumen-io/yumen/control/etcd"
 	"github.com/yumen-io/yumen/engine"
 	"github.com/yumen-io/yumen/engine/message"
 	"github.com/yumen-io/yumen/filters"
@@ -67,6 +69,7 @@ type EndpointPlan struct {
 	Port     uint16
 	Weight   uint32
 	Priority uint8
+	Etcd     *etcd.Service // not nil: instances of a service; then Address is its name for people, and nothing else but Priority counts
 }
 
 // ListenerPlan is a listener but for its sockets.
@@ -99,12 +102,23 @@ func (c *ClusterPlan) ConnsPerEndpoint() int { return c.whole.Pool.ConnsMax }
 
 // Resolves tells whether some endpoint of the cluster is a name.
 func (c *ClusterPlan) Resolves() bool {
+	return slices.ContainsFunc(c.Endpoints, func(e EndpointPlan) bool { return e.Etcd == nil && !e.Addr.IsValid() })
+}
+
+// Addresses are the endpoints that are addresses or names.
+func (c *ClusterPlan) Addresses() []EndpointPlan {
+	return slices.DeleteFunc(slices.Clone(c.Endpoints), func(e EndpointPlan) bool { return e.Etcd != nil })
+}
+
+// Services are the endpoints that are services in etcd.
+func (c *ClusterPlan) Services() []*etcd.Service {
+	var list []*etcd.Service
 	for i := range c.Endpoints {
-		if !c.Endpoints[i].Addr.IsValid() {
-			return true
+		if s := c.Endpoints[i].Etcd; s != nil {
+			list = append(list, s)
 		}
 	}
-	return false
+	return list
 }
 
 // Target returns the endpoint at an address: its own, or one that its name resolved to.

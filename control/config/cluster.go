@@ -29,10 +29,11 @@ type Cluster struct {
 	DNS            DNS
 }
 
-// Endpoint is one server of a cluster. A name stands for every address it resolves to.
+// Endpoint is one server of a cluster. A name stands for every address it resolves to, and a service in etcd for its instances.
 type Endpoint struct {
 	Pos
 	Address  Address
+	Etcd     *EtcdService // nil: Address says where it is
 	Weight   int
 	Priority int
 }
@@ -56,8 +57,8 @@ var clusterObject = sync.OnceValue(func() *object[Cluster] {
 		about: "A group of endpoints that do the same work.",
 		pos:   func(v *T) *Pos { return &v.Pos },
 		keys: []key[T]{
-			need("endpoints", oneOrMore(section(endpointObject)), func(v *T) *[]Endpoint { return &v.Endpoints },
-				`The servers: host:port, where the host is an IP address or a name, or {address, weight, priority}.`),
+			need("endpoints", endpointList(), func(v *T) *[]Endpoint { return &v.Endpoints },
+				`The servers: host:port, where the host is an IP address or a name, or {address, weight, priority}; or a service in etcd, {etcd: orders}.`),
 			def("protocol", clusterProtocol(), func(v *T) *Protocol { return &v.Protocol }, ProtocolHTTP1,
 				`What endpoints speak: http1, h2c (HTTP/2 without TLS, by prior knowledge), h2 (HTTP/2 over TLS), auto (h2 or http1 over TLS, as they choose by ALPN), or tcp, for the bytes of tcp and tls listeners. h2 and auto imply tls. http1 is what every server speaks; gRPC needs h2c, h2 or auto.`),
 			off("tls", clusterTLSObject, func(v *T) **ClusterTLS { return &v.TLS },
@@ -138,16 +139,40 @@ func checkCluster(d *decoder, n *yaml.Node, v *Cluster, g given[Cluster]) {
 	}
 }
 
+// endpointList is a list of endpoints. One alone needs no brackets, also where it is written as a map.
+func endpointList() kind[[]Endpoint] {
+	one := section(endpointObject)
+	k := oneOrMore(one)
+	read := k.read
+	k.read = func(d *decoder, n *yaml.Node, v *[]Endpoint) {
+		target := resolved(n)
+		if target.Kind == yaml.MappingNode {
+			for i := 0; i+1 < len(target.Content); i += 2 {
+				if name := target.Content[i].Value; name == "etcd" || name == "address" {
+					*v = make([]Endpoint, 1)
+					one.fill(d, &(*v)[0])
+					one.read(d, n, &(*v)[0])
+					return
+				}
+			}
+		}
+		read(d, n, v)
+	}
+	return k
+}
+
 var endpointObject = sync.OnceValue(func() *object[Endpoint] {
 	return &object[Endpoint]{
 		name: "endpoint", article: "an",
 		about: "One server of a cluster.",
 		pos:   func(v *Endpoint) *Pos { return &v.Pos },
 		keys: []key[Endpoint]{
-			need("address", endpointAddress(), func(v *Endpoint) *Address { return &v.Address },
-				`host:port. A name stands for every address it resolves to.`),
+			may("address", endpointAddress(), func(v *Endpoint) *Address { return &v.Address },
+				`host:port. A name stands for every address it resolves to. Needed unless etcd is said.`),
+			may("etcd", present(etcdServiceObject), func(v *Endpoint) **EtcdService { return &v.Etcd },
+				`The instances of a service that have registered in etcd, in the place of an address. Each has the weight that it has registered with, 100 by default and at most 1000.`),
 			def("weight", integer(1, weightMax), func(v *Endpoint) *int { return &v.Weight }, 1,
-				`Its share of requests against the others. Weights that differ make weighted the default balance.`),
+				`Its share of requests against the others. Weights that differ make weighted the default balance.`).when(func(v *Endpoint) bool { return v.Etcd == nil }),
 			def("priority", integer(0, 9), func(v *Endpoint) *int { return &v.Priority }, 0,
 				`Endpoints of priority 1 are a reserve for those of priority 0, and so on.`),
 		},
@@ -156,6 +181,21 @@ var endpointObject = sync.OnceValue(func() *object[Endpoint] {
 			takes:  yaml.ScalarNode,
 			read:   func(d *decoder, n *yaml.Node, v *Endpoint) { endpointAddress().read(d, n, &v.Address) },
 			schema: func(b *schemaBuilder) map[string]any { return endpointAddress().schema(b) },
+		},
+		schema: func(_ *schemaBuilder, self map[string]any) {
+			self["oneOf"] = []any{map[string]any{"required": []any{"address"}}, map[string]any{"required": []any{"etcd"}}}
+		},
+		check: func(d *decoder, n *yaml.Node, v *Endpoint, g given[Endpoint]) {
+			address, etcd := g.key("address"), g.key("etcd")
+			switch {
+			case n.Kind != yaml.MappingNode:
+			case address == nil && etcd == nil && g.clean:
+				d.fail(n, "add address: with an endpoint address, or etcd: with the name of a service", "an endpoint needs \"address\" or \"etcd\"")
+			case address != nil && etcd != nil:
+				d.fail(etcd, "make them two endpoints", "an endpoint is found by its address or in etcd, and not both")
+			case etcd != nil && g.key("weight") != nil:
+				d.fail(g.key("weight"), "remove it", "instances of a service in etcd have the weights that they have registered with")
+			}
 		},
 	}
 })

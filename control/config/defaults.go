@@ -7,6 +7,7 @@ import "sync"
 type Defaults struct {
 	Timeouts Timeouts
 	Retry    Retry
+	Etcd     *EtcdServer // nil: none
 }
 
 var defaultsObject = sync.OnceValue(func() *object[Defaults] {
@@ -18,6 +19,8 @@ var defaultsObject = sync.OnceValue(func() *object[Defaults] {
 				`How long things may take.`),
 			always("retry", section(retryObject), func(v *Defaults) *Retry { return &v.Retry },
 				`When a request that failed is tried again.`),
+			may("etcd", etcdServer(), func(v *Defaults) **EtcdServer { return &v.Etcd },
+				`The etcd that clusters find their endpoints in, if they do.`),
 		},
 	}
 })

@@ -69,6 +69,10 @@ const (
 	famHandshakesWaiting
 	famCertificateEnds
 	famCertificatesFolded
+	famDiscoveryState
+	famDiscoveryAge
+	famDiscoveryEndpoints
+	famDiscoveryMissing
 
 	famRevision
 	famReloads
@@ -178,6 +182,14 @@ var families = [familyCount]family{
 		"Unix time at which a certificate in use ends, by path of its file, or for one had by ACME by its first name. Of a file of authorities, the last of them."},
 	famCertificatesFolded: {"yumen_certificates_folded", gaugeKind, nil,
 		"Certificates not listed in yumen_certificate_not_after_seconds because there are too many; those that end first are."},
+	famDiscoveryState: {"yumen_discovery_state", gaugeKind, []string{"cluster", "service", "state"},
+		"1 for how it stands with a service in etcd whose instances are endpoints: fresh, stale, from_snapshot, kept, none, unknown."},
+	famDiscoveryAge: {"yumen_discovery_state_seconds", gaugeKind, []string{"cluster", "service"},
+		"For how long it has stood so with a service in etcd."},
+	famDiscoveryEndpoints: {"yumen_discovery_endpoints", gaugeKind, []string{"cluster", "service"},
+		"Endpoints in use of a service in etcd."},
+	famDiscoveryMissing: {"yumen_discovery_missing", gaugeKind, []string{"cluster", "service"},
+		"Of these, those that etcd does not hold now."},
 
 	famRevision: {"yumen_config_revision", gaugeKind, nil,
 		"Number of the configuration revision that runs."},

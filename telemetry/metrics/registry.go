@@ -192,6 +192,13 @@ type Certificate struct {
 	Ends time.Time
 }
 
+// Discovery is how it stands with a service in etcd.
+type Discovery struct {
+	Cluster, Service, State string
+	For                     time.Duration
+	Endpoints, Missing      int
+}
+
 // Guard is what a scrape shows of one guard.
 type Guard struct {
 	Name, Kind, Mode string
@@ -222,6 +229,8 @@ type Sources struct {
 	Splits func(yield func(Split) bool)
 	// Certificates returns every certificate in use, each once.
 	Certificates func() []Certificate
+	// Discovery returns every service in etcd whose instances are endpoints, once for each cluster.
+	Discovery func() []Discovery
 }
 
 // SetSources replaces what is asked on a scrape; it is called once the parts that answer exist.

@@ -540,6 +540,7 @@ func TestReferencePage(t *testing.T) {
 
 		Handshakes:   func() (client, upstream Handshakes) { return client, upstream },
 		Certificates: func() []Certificate { return []Certificate{{Path: "site.pem"}} },
+		Discovery:    func() []Discovery { return []Discovery{{Cluster: "app", Service: "etcd orders", State: "fresh"}} },
 		Guards: func(yield func(Guard) bool) {
 			yield(Guard{Name: "per-tenant", Kind: "limit", Mode: "enforce",
 				Outcomes: func(yield func(string, uint64)) { yield("refused", 1) },

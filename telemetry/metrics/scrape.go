@@ -254,6 +254,9 @@ func (s *scrape) control() {
 	if sources.Certificates != nil {
 		s.certificates(sources.Certificates())
 	}
+	if sources.Discovery != nil {
+		s.discovery(sources.Discovery())
+	}
 }
 
 // guardsMax bounds the guards with numbers of their own: filters without a name are one for each route.
@@ -320,6 +323,25 @@ func (s *scrape) certificates(list []Certificate) {
 		s.emit(famCertificateEnds, float64(c.Ends.Unix()), k.path, k.name)
 	}
 	s.emit(famCertificatesFolded, float64(len(list)-len(listed)))
+}
+
+// discoveryMax bounds the services with numbers of their own: a document may have very many clusters.
+const discoveryMax = 1000
+
+func (s *scrape) discovery(list []Discovery) {
+	type key struct{ cluster, service string }
+	listed := make(map[key]bool)
+	for _, d := range list {
+		k := key{validLabel(d.Cluster), validLabel(d.Service)}
+		if listed[k] || len(listed) >= discoveryMax {
+			continue
+		}
+		listed[k] = true
+		s.emit(famDiscoveryState, 1, k.cluster, k.service, d.State)
+		s.emit(famDiscoveryAge, d.For.Seconds(), k.cluster, k.service)
+		s.emit(famDiscoveryEndpoints, float64(d.Endpoints), k.cluster, k.service)
+		s.emit(famDiscoveryMissing, float64(d.Missing), k.cluster, k.service)
+	}
 }
 
 func (s *scrape) loop(name string, l Loop) {
