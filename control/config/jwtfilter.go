@@ -90,7 +90,7 @@ var jwtFilterObject = sync.OnceValue(func() *object[JWTFilter] {
 				func(d *decoder, n *yaml.Node, name string) bool { return d.passes(n, name, []check{notEmpty}) }, asWritten),
 				func(v *T) *[]JWTClaim { return &v.Claims }, `Claims the token must have, by name or path: tenant: [a, b] must be one of these, or a list with one of them. An empty list: it must be there.`),
 			def("max_token", size(256, 64<<10), func(v *T) *int64 { return &v.TokenMax }, 8<<10, `The longest token. A longer one is refused before it is read. Tokens of a kilobyte or two are usual; browsers and servers take no fields much longer than the default.`),
-			def("cache", orOff(integer(64, 1<<20)), func(v *T) *int { return &v.Cache }, 4096, `How many verified tokens each event loop knows, until they expire or their key goes. A token of a kilobyte takes about one and a half; the default is so no more than some megabytes.`),
+			def("cache", orOff(integer(64, 1<<20)), func(v *T) *int { return &v.Cache }, 4096, `How many verified tokens each event loop knows, until they expire or their key goes. A token of a kilobyte takes two to three, with its claims and what the upstream is told; the default is so some ten megabytes at most.`),
 			may("realm", text("realm", fieldValue, isJWTRealm), func(v *T) *string { return &v.Realm }, `What clients are told they need a token for, in WWW-Authenticate. Nothing by default.`),
 			def("mode", guardMode(), func(v *T) *GuardMode { return &v.Guard }, GuardEnforce, guardModeAbout),
 		},

@@ -97,7 +97,7 @@ func (f *Fetcher) kids() string {
 
 func TestAnIssuerThatMisbehavesKeepsItsLastKeys(t *testing.T) {
 	s := newIssuer(t)
-	f, c := fetching(t, Fetch{URL: s.URL, CA: s.ca(t), Timeout: 200 * time.Millisecond, Stale: time.Hour})
+	f, c := fetching(t, Fetch{URL: s.URL, CA: s.ca(t), Timeout: 2 * time.Second, Stale: time.Hour}) // two megabytes take a while on a busy machine
 	step := func(name, kids, err string) {
 		t.Helper()
 		f.once(t.Context())
