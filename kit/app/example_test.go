@@ -36,6 +36,7 @@ func service() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "order %s", r.PathValue("id")) })
 
+	registered := make(chan struct{})
 	a, err := app.New(app.Config{
 		Name:  "orders",
 		HTTP:  app.HTTPConfig{Address: "127.0.0.1:0", Handler: mux},
@@ -49,6 +50,7 @@ func service() error {
 		Checks: []app.Check{{Name: "redis", Critical: true, Run: func(context.Context) error { return nil }}},
 		Register: []app.Registrar{func(ctx context.Context, at app.Addresses) (app.Registration, error) {
 			// return reg.Register(ctx, registry.Instance{Service: "orders", ID: host, Address: at.GRPC})
+			defer close(registered)
 			fmt.Println("registry: an instance")
 			return registration{}, nil
 		}},
@@ -61,7 +63,7 @@ func service() error {
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(context.Background()) }() // in main: return a.Run(context.Background())
 	select {
-	case <-a.Ready():
+	case <-registered: // a.Ready() is closed just before: then it serves
 	case err := <-ended:
 		return err
 	}
