@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,7 +182,7 @@ func (s *service) choose(set *registry.Set) (list []instance, unusable int) {
 			id:     r.ID, zone: r.Zone, colour: r.Colour, version: r.Version,
 		})
 	}
-	slices.SortFunc(list, func(a, b instance) int { return a.target.Addr.Compare(b.target.Addr) })
+	slices.SortFunc(list, func(a, b instance) int { return cmp.Or(a.target.Addr.Compare(b.target.Addr), cmp.Compare(a.id, b.id)) })
 	// Of two registrations at one address the one with the smaller ID holds, on every gateway.
 	list = slices.CompactFunc(list, func(a, b instance) bool { return a.target.Addr == b.target.Addr })
 	return list, unusable

@@ -60,6 +60,10 @@ var walls = []wall{
 		why: "unsafe code is reviewed as such: name the file in the exceptions with its reason",
 	},
 	{
+		in: []string{"..."}, notIn: []string{"kit/app/ginchain"}, imports: []string{"github.com/gin-gonic/gin/..."},
+		why: "who does not use gin does not link it: its adapter is a package of its own",
+	},
+	{
 		in: []string{"..."}, imports: []string{"io/ioutil", "math/rand", "log"}, tests: true,
 		why: "these have successors: io and os, math/rand/v2, log/slog",
 	},
