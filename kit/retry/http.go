@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/yumen-io/yumen/kit/internal/answer"
 	core "github.com/yumen-io/yumen/policy/retry"
 )
 
@@ -90,7 +90,7 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		e.end()
 		return nil, e.err
 	}
-	endWith(resp, e.end)
+	answer.OnEnd(resp, e.end)
 	return resp, nil
 }
 
@@ -118,39 +118,4 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return max(at.Sub(now), 0)
 	}
 	return 0
-}
-
-// endWith has a try end with its answer's body.
-func endWith(resp *http.Response, end context.CancelFunc) {
-	if resp.Body == nil || resp.Body == http.NoBody {
-		end()
-		return
-	}
-	b := body{resp.Body, sync.OnceFunc(end)}
-	if w, ok := resp.Body.(io.Writer); ok { // of a 101: the connection itself
-		resp.Body = struct {
-			body
-			io.Writer
-		}{b, w}
-		return
-	}
-	resp.Body = b
-}
-
-type body struct {
-	io.ReadCloser
-	end func()
-}
-
-func (b body) Read(into []byte) (int, error) {
-	n, err := b.ReadCloser.Read(into)
-	if err != nil {
-		b.end()
-	}
-	return n, err
-}
-
-func (b body) Close() error {
-	defer b.end()
-	return b.ReadCloser.Close()
 }
