@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// sink is an upstream of bytes: it says its name, the first line it reads and nothing else.
-func startSink(t *testing.T, name string) string {
+// sink is an upstream of bytes: it says its name, the lines it reads and nothing else. Were it to leave a line unread, its kernel
+// would reset the connection, and its answer could be lost.
+func startSink(t *testing.T, name string, lines int) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -26,7 +27,7 @@ func startSink(t *testing.T, name string) string {
 			}
 			line := make([]byte, 100)
 			n := 0
-			for n < len(line) && !strings.Contains(string(line[:n]), "\n") {
+			for n < len(line) && strings.Count(string(line[:n]), "\n") < lines {
 				m, err := c.Read(line[n:])
 				if n += m; err != nil {
 					break
@@ -66,7 +67,7 @@ routes:
   - {listener: told, cluster: told}
   - {listener: through, host: [shop.test, "*.shop.test"], cluster: shop}
   - {listener: through, cluster: rest}
-%s`, startSink(t, "sink"), startSink(t, "told"), shop, rest, more)
+%s`, startSink(t, "sink", 1), startSink(t, "told", 2), shop, rest, more)
 	}
 	text := doc("")
 	g := start(t, text, Options{})

@@ -60,6 +60,7 @@ type Pool struct {
 	stopping chan struct{} // closed when Shutdown begins
 	base     context.Context
 	abort    context.CancelFunc // of base: Shutdown has no more time
+	hands    []hand             // of the workers
 	workers  sync.WaitGroup
 
 	queued, running                                            atomic.Int64
@@ -78,6 +79,28 @@ type task struct {
 	run  func(context.Context) error
 	at   time.Time
 	done chan error // nil: nobody waits. It has room for one.
+}
+
+// hand is where a worker keeps what ends the task that it has in hand, for Shutdown: to have each task's context hear of the
+// pool's end by itself would cost an allocation or four a task.
+type hand struct {
+	mu     sync.Mutex
+	cancel context.CancelFunc // nil: there is none
+}
+
+func (h *hand) hold(cancel context.CancelFunc) {
+	h.mu.Lock()
+	h.cancel = cancel
+	h.mu.Unlock()
+}
+
+// end ends the task in hand.
+func (h *hand) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cancel != nil {
+		h.cancel()
+	}
 }
 
 // NewPool makes a Pool and starts its workers. The error names each field that is wrong and says what it wants.
@@ -115,12 +138,14 @@ func NewPool(cfg PoolConfig) (*Pool, error) {
 	}
 	p := &Pool{cfg: cfg, queue: make(chan *task, cfg.Queue), stopping: make(chan struct{})}
 	p.base, p.abort = context.WithCancel(context.Background())
-	for range cfg.Workers {
+	p.hands = make([]hand, cfg.Workers)
+	for i := range p.hands {
+		h := &p.hands[i]
 		p.workers.Go(func() {
 			for t := range p.queue {
 				p.queued.Add(-1)
 				p.waits[waitBucket(time.Since(t.at))].Add(1)
-				p.work(t)
+				p.work(t, h)
 			}
 		})
 	}
@@ -136,7 +161,7 @@ func (p *Pool) Submit(ctx context.Context, f func(context.Context) error) error 
 // Do has f run with ctx when a worker is free, and returns its error. It does not wait longer than ctx allows, and then returns ctx's error
 // while f may still be running.
 func (p *Pool) Do(ctx context.Context, f func(context.Context) error) error {
-	t := &task{ctx: ctx, run: f, done: make(chan error, 1)}
+	t := &task{ctx: ctx, run: f, done: make(chan error, 1)} // a channel that is used again would be of no synctest's bubble
 	if err := p.submit(ctx, t); err != nil {
 		return err
 	}
@@ -146,7 +171,7 @@ func (p *Pool) Do(ctx context.Context, f func(context.Context) error) error {
 	case <-ctx.Done():
 		select {
 		case err := <-t.done:
-			return err
+				return err
 		default:
 			return ctx.Err()
 		}
@@ -175,7 +200,7 @@ func (p *Pool) submit(ctx context.Context, t *task) error {
 	p.queued.Add(-1)
 	if err == ErrFull && p.cfg.Full == CallerRuns {
 		p.callerRan.Add(1)
-		p.work(t)
+		p.work(t, nil)
 		return nil
 	}
 	p.refused.Add(1)
@@ -202,8 +227,8 @@ func (p *Pool) offer(ctx context.Context, t *task) error {
 	}
 }
 
-// work runs a task, unless nobody wants it any more.
-func (p *Pool) work(t *task) {
+// work runs a task, unless nobody wants it any more. h is nil if its caller does it himself.
+func (p *Pool) work(t *task, h *hand) {
 	err := t.ctx.Err()
 	if p.base.Err() != nil {
 		err = ErrClosed
@@ -212,7 +237,7 @@ func (p *Pool) work(t *task) {
 		p.expired.Add(1)
 	} else {
 		p.running.Add(1)
-		err = p.run(t)
+		err = p.run(t, h)
 		p.running.Add(-1)
 		p.done.Add(1)
 		if err != nil {
@@ -234,16 +259,33 @@ func (p *Pool) work(t *task) {
 	}
 }
 
-func (p *Pool) run(t *task) error {
-	ctx, cancel := context.WithCancel(t.ctx)
-	defer cancel()
-	defer context.AfterFunc(p.base, cancel)()
+func (p *Pool) run(t *task, h *hand) error {
+	var ctx context.Context
+	var cancel context.CancelFunc
 	if p.cfg.TaskMax > 0 {
-		var end context.CancelFunc
-		ctx, end = context.WithTimeout(ctx, p.cfg.TaskMax)
-		defer end()
+		ctx, cancel = context.WithTimeout(t.ctx, p.cfg.TaskMax)
+	} else {
+		ctx, cancel = context.WithCancel(t.ctx)
+	}
+	defer cancel()
+	if h == nil {
+		defer context.AfterFunc(p.base, cancel)()
+	} else {
+		h.hold(cancel)
+		defer h.hold(nil)
+		if p.base.Err() != nil { // it ended between the look before and the hand
+			cancel()
+		}
 	}
 	return guarded(func() error { return t.run(ctx) })
+}
+
+// abandon ends the contexts of all tasks, of those in hand and those to come.
+func (p *Pool) abandon() {
+	p.abort()
+	for i := range p.hands {
+		p.hands[i].end()
+	}
 }
 
 // Shutdown takes nothing more, finishes what was taken, and ends the workers. If ctx ends first, the contexts of running tasks are cancelled,
@@ -268,7 +310,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 		p.abort()
 		return nil
 	case <-ctx.Done():
-		p.abort()
+		p.abandon()
 		return ctx.Err()
 	}
 }
