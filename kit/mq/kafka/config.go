@@ -20,6 +20,7 @@ const (
 	CommitDelayDefault    = 20 * time.Millisecond
 	LagEveryDefault       = 5 * time.Second
 	SessionDefault        = 45 * time.Second
+	RebalanceDefault      = time.Minute
 
 	// metadataMinAge is how soon a client may ask anew where a partition is, which it does when one has moved: the library's 5 s
 	// are what Publish would wait for each move of a leader.
@@ -70,6 +71,9 @@ type ConsumerConfig struct {
 	// Session is how long a consumer that is not heard of keeps its partitions: 45 s (1 s or more; brokers have bounds of
 	// their own, from 6 s to 30 minutes unless told otherwise).
 	Session time.Duration
+	// Rebalance is how long the group waits, beyond Grace, for a consumer that is heard of and yet does not come when partitions
+	// are given out anew, before it goes on without it: a minute (1 s or more). The longest of all consumers' holds.
+	Rebalance time.Duration
 
 	// Logger is for changes of state: nil means slog.Default().
 	Logger *slog.Logger
@@ -102,6 +106,7 @@ func (cfg ConsumerConfig) withDefaults() (ConsumerConfig, error) {
 	orDefault(&cfg.CommitDelay, CommitDelayDefault)
 	orDefault(&cfg.LagEvery, LagEveryDefault)
 	orDefault(&cfg.Session, SessionDefault)
+	orDefault(&cfg.Rebalance, RebalanceDefault)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -112,6 +117,7 @@ func (cfg ConsumerConfig) withDefaults() (ConsumerConfig, error) {
 	c.refuse(cfg.CommitDelay > time.Minute, "CommitDelay is %v, and should be at most 1m", cfg.CommitDelay)
 	c.refuse(cfg.LagEvery < 100*time.Millisecond, "LagEvery is %v, and should be at least 100ms", cfg.LagEvery)
 	c.refuse(cfg.Session < time.Second, "Session is %v, and should be at least 1s", cfg.Session)
+	c.refuse(cfg.Rebalance < time.Second, "Rebalance is %v, and should be at least 1s", cfg.Rebalance)
 	var err error
 	if cfg.Delivery, err = cfg.Delivery.WithDefaults(); err != nil {
 		c = append(c, err)

@@ -76,7 +76,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		kgo.SessionTimeout(cfg.Session),
 		kgo.HeartbeatInterval(min(3*time.Second, cfg.Session/3)),
 		// A handler has Grace and then has to return; the group waits for that long before it goes on without us.
-		kgo.RebalanceTimeout(time.Minute+cfg.Grace),
+		kgo.RebalanceTimeout(cfg.Rebalance+cfg.Grace),
 		kgo.OnPartitionsAssigned(c.assigned),
 		kgo.OnPartitionsRevoked(c.revoked),
 		kgo.OnPartitionsLost(c.lost),

@@ -162,8 +162,8 @@ func TestWithKafka(t *testing.T) {
 }
 
 func TestConfigNamesEveryBadField(t *testing.T) {
-	_, err := kafka.NewConsumer(kafka.ConsumerConfig{LagEvery: 1, Session: 1, Delivery: mq.Delivery{BatchMessages: -1, BackoffMax: -1}})
-	for _, field := range []string{"Brokers", "Group", "Topics", "LagEvery", "Session", "BatchMessages", "BackoffMax"} {
+	_, err := kafka.NewConsumer(kafka.ConsumerConfig{LagEvery: 1, Session: 1, Rebalance: 1, Delivery: mq.Delivery{BatchMessages: -1, BackoffMax: -1}})
+	for _, field := range []string{"Brokers", "Group", "Topics", "LagEvery", "Session", "Rebalance", "BatchMessages", "BackoffMax"} {
 		if err == nil || !strings.Contains(err.Error(), field+" ") {
 			t.Errorf("%s is not in %v", field, err)
 		}

@@ -25,7 +25,9 @@ func runChild() {
 		return db, func(claim mq.Claim) mq.Consumer {
 			c, err := kafka.NewConsumer(kafka.ConsumerConfig{
 				Brokers: strings.Split(words[0], ","), Group: words[1] + "-children", Topics: []string{words[1]},
-				Session: time.Second, Claim: claim, Delivery: mq.Delivery{BatchMessages: 100},
+				Session: time.Second, Claim: claim,
+				// The brokers in this process forget now and then that a consumer they have not heard of was to come.
+				Rebalance: time.Second, Delivery: mq.Delivery{BatchMessages: 100},
 			})
 			if err != nil {
 				panic(err)
