@@ -171,7 +171,7 @@ func (p *Pool) Do(ctx context.Context, f func(context.Context) error) error {
 	case <-ctx.Done():
 		select {
 		case err := <-t.done:
-				return err
+			return err
 		default:
 			return ctx.Err()
 		}
