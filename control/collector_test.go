@@ -1,6 +1,7 @@
 package control
 
 import (
+	"runtime"
 	"runtime/debug"
 	"testing"
 )
@@ -31,6 +32,10 @@ func TestTheCollectorIsHeldAndLetGo(t *testing.T) {
 	if got := percent(); got != 70 {
 		t.Errorf("afterwards it runs at %d %%", got)
 	}
+	c.hold(untidyBytes)
+	c.leave()
+	runtime.GC()
+	eventually(t, "a collection ends the hold", func() bool { return percent() == 70 })
 	debug.SetGCPercent(-1)
 	c.hold(untidyBytes)
 	if got := percent(); got != -1 {

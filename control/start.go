@@ -94,7 +94,7 @@ func (c *Controller) start(ctx context.Context, ch Change, plan *compile.Plan) e
 		return err
 	}
 	c.background.Go(c.watchSplits)
-	c.tidy(len(ch.Text))
+	c.tidyAtOnce(len(ch.Text))
 	if in := c.options.Inherited; in != nil {
 		c.logger.Info("this process took over from the one before")
 		return in.Serving()
