@@ -69,8 +69,8 @@ func aside(work func()) {
 // tidy sees to it that memory is given back which large documents have used: what the parser built, and the configuration before once
 // its last exchange is over. bytes is the size of a document that was read beside those in force. It runs on the owner's goroutine.
 //
-// It forces no collection: one that runs while requests do costs those of some 50 ms their place on a core. The runtime's own comes
-// within two minutes, and gives the memory back bit by bit.
+// It forces no collection: one that runs while requests do costs those of some 50 ms their place on a core. The runtime's own come
+// every two minutes: the first frees the memory, and after the second it goes back to the system.
 func (c *Controller) tidy(bytes int) {
 	if max(bytes, c.untidy) < untidyBytes || c.stopping.Load() {
 		return
